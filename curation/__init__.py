@@ -1,0 +1,1 @@
+"""Decisions about data: attach, probe, score, repair, filter, balance, report (open issues; nothing here yet)."""

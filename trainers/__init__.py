@@ -1,0 +1,1 @@
+"""One loop, stages x backbones (open issue; nothing here yet)."""

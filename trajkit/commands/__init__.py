@@ -1,0 +1,1 @@
+"""The commands, one per file; each declares options and calls one function of the library."""

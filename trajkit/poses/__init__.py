@@ -1,0 +1,1 @@
+"""Pose formats, one per file: `read(path, ...) -> Trajectory` and/or `write(trajectory, path, ...)`."""

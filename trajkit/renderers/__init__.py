@@ -1,0 +1,1 @@
+"""Renderers, one per file: `Renderer(scene, options).frames(trajectory) -> Iterator[Frame]`."""

@@ -1,0 +1,1 @@
+"""Scene sources, one per file: `scenes(root, options) -> Iterator[Scene]`."""
