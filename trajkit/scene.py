@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -48,7 +47,19 @@ class Scene:
             array = np.array(getattr(self, name), np.float64)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "assets", MappingProxyType(dict(self.assets)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """An item that a stage could not use: kept, named and counted, never silently dropped."""
+
+    key: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def reason(self) -> str:
+        """One line with every error found."""
+        return "; ".join(f"{finding.code}: {finding.message}" for finding in self.findings if finding.level == "error")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -216,11 +216,9 @@ def _on_se3(poses: Float64[Array, "n 4 4"]) -> Float64[Array, "n 4 4"]:
     defect = se3.rotation_defect(poses[:, :3, :3])
     if defect.max() > ROTATION_TOLERANCE:
         index = int(np.argmax(defect > ROTATION_TOLERANCE))
-        raise TrajkitError(
-            "trajectory",
-            f"pose {index} is not a rotation (|R'R-I| {defect[index]:.2g}, det {np.linalg.det(poses[index, :3, :3]):.3g})",
-            "check the convention and the matrix layout",
-        )
+        determinant = np.linalg.det(poses[index, :3, :3])
+        problem = f"pose {index} is not a rotation (|R'R-I| {defect[index]:.2g}, determinant {determinant:.3g})"
+        raise TrajkitError("trajectory", problem, "check the convention and the matrix layout")
     if np.abs(poses[:, 3] - (0, 0, 0, 1)).max() > 1e-6:
         raise TrajkitError("trajectory", "a pose's last row is not 0 0 0 1", "check the matrix layout (transposed?)")
     poses[:, 3] = (0, 0, 0, 1)
