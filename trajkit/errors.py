@@ -4,12 +4,13 @@
 class TrajkitError(Exception):
     """Bad input, told in one line: the file or flag, what is wrong with it, and the remedy.
 
-    The command line prints it without a traceback and exits with 1.
+    The command line prints it without a traceback and exits with 1. `item` counts the element at fault, where one is
+    (the pose of a trajectory, say), so that a reader can name the file's own line or frame instead.
     """
 
-    def __init__(self, where: object, problem: str, remedy: str) -> None:
-        self.where, self.problem, self.remedy = str(where), problem, remedy
+    def __init__(self, where: object, problem: str, remedy: str, *, item: int | None = None) -> None:
+        self.where, self.problem, self.remedy, self.item = str(where), problem, remedy, item
         super().__init__(" ".join(f"{where}: {problem}; {remedy}".split()))
 
     def __reduce__(self) -> tuple:  # exceptions cross process borders by re-construction
-        return type(self), (self.where, self.problem, self.remedy)
+        return type(self), (self.where, self.problem, self.remedy), {"item": self.item}

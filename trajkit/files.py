@@ -1,5 +1,6 @@
 """Files that are whole or absent, and paths that stay under their root."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -45,6 +46,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder and keeps other processes that ask for it out; a killed holder's lock goes with it.
+
+    Raises TrajkitError where another process holds it. Does nothing on file systems without locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "another trajkit is writing into it"
+            raise TrajkitError(folder, problem, "wait for it, or give another folder") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a whole file or none."""
     with whole(path) as stream:
@@ -71,11 +93,20 @@ def read_json(path: Path, *, expect: type[dict] | type[list] = dict) -> Any:
 def read_text(path: Path) -> str:
     """UTF-8 text of a file. Raises TrajkitError where it is missing or not text."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise TrajkitError(path, "no such file", "check the path") from None
+        return read_bytes(path).decode()
     except UnicodeDecodeError:
         raise TrajkitError(path, "not UTF-8 text", "check that it is the right file") from None
+
+
+def read_bytes(path: Path, *, limit: int = 1 << 40) -> bytes:
+    """Content of a file. Raises TrajkitError where it is missing, cannot be read, or holds more than `limit` bytes."""
+    try:
+        size = Path(path).stat().st_size
+        if size > limit:
+            raise TrajkitError(path, f"{size} bytes, more than {limit}", "check that it is the right file")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise TrajkitError(path, "no such file", "check the path") from None
     except OSError as error:
         raise TrajkitError(path, error.strerror or str(error), "check the path and its permissions") from None
 

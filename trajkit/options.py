@@ -1,6 +1,7 @@
 """Options are frozen dataclasses: defaults, units, help and errors all come from the fields.
 
-A spec is `name`, `name:key=value,key=value`, or, for options with a field called `program`, `name:PROGRAM;key=value`.
+A spec is `name`, `name:key=value,key=value`, or, for options with a field called `program`, `name:PROGRAM;key=value`,
+where a program that holds semicolons stands in brackets: `name:(PROGRAM);key=value`.
 A field made by `option(default, "help", unit="...")` can be set from text; any other field only by code.
 """
 
@@ -39,13 +40,11 @@ def parse(cls: type[T], text: str, *, where: str, **fixed: Any) -> T:
     Raises TrajkitError, naming `where`, for an unknown key (with the nearest one) or a value that does not fit.
     """
     values: dict[str, str] = {}
-    head, *tail = text.split(";")
     if "program" in settable(cls):
+        head, text = _split_program(text, where)
         if head:
             values["program"] = head
-    else:
-        tail = [head, *tail]
-    for item in (item.strip() for part in tail for item in part.split(",")):
+    for item in (item.strip() for part in text.split(";") for item in part.split(",")):
         if not item:
             continue
         key, equals, value = item.partition("=")
@@ -82,6 +81,19 @@ def describe(cls: type) -> list[tuple[str, str, str]]:
 def as_dict(options: Any) -> dict[str, Any]:
     """The settable fields and their values, for provenance and the resolved copy."""
     return {name: getattr(options, name) for name in settable(type(options))}
+
+
+def _split_program(text: str, where: str) -> tuple[str, str]:
+    """(program, options): the program ends at the first semicolon, or at the bracket that closes its first one."""
+    if not text.startswith("("):
+        program, _, rest = text.partition(";")
+        return program, rest
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return text[1:index], text[index + 1 :]
+    raise TrajkitError(where, f"the bracket of {text!r} is never closed", "add a ) after the program")
 
 
 def _keys(cls: type) -> str:

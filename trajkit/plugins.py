@@ -18,6 +18,8 @@ KINDS = {
     "renderers": ("trajkit.renderers", ("Renderer", "Options")),
     "readers": ("trajkit.readers", ("probe", "read")),
 }
+# what a broken module or package raises while it is imported; one bad plugin must not hide the others
+IMPORT_FAILURES = (ImportError, OSError, SyntaxError, AttributeError, NameError, TypeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +74,21 @@ def _module(kind: str, name: str) -> ModuleType:
     package, _ = KINDS[kind]
     if name in names(kind):
         point = next((point for point in entry_points(group=f"trajkit.{kind}") if point.name == name), None)
-        return point.load() if point else importlib.import_module(f"{package}.{name}")
+        return _imported(kind, name, point.value if point else f"{package}.{name}")
     if "." in name and _importable(name):
-        return importlib.import_module(name)
+        return _imported(kind, name, name)
     near = difflib.get_close_matches(name, names(kind), n=1)
     remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names(kind))}"
     raise TrajkitError(f"{kind} {name!r}", "no such plugin", remedy)
+
+
+def _imported(kind: str, name: str, module: str) -> ModuleType:
+    """The module; whatever its import runs into becomes one line (`--debug` shows the traceback of the cause)."""
+    try:
+        return importlib.import_module(module)
+    except IMPORT_FAILURES as error:
+        problem = f"{module} cannot be imported ({type(error).__name__}: {error})"
+        raise TrajkitError(f"{kind} {name}", problem, "install what it needs, or correct the plugin") from error
 
 
 def _importable(name: str) -> bool:

@@ -73,7 +73,7 @@ def angle_deg(rotation: Float[Array, "*n 3 3"]) -> Float64[Array, "*n"]:
 def axis_rotation(axis: str, angle_deg: float | Float[Array, "*n"]) -> Float64[Array, "*n 3 3"]:
     """Right-handed rotations about "x", "y" or "z". In OpenCV axes Ry(+) turns right and Rx(+) looks up."""
     angles = np.asarray(angle_deg, np.float64)
-    return Rotation.from_euler(axis, angles.reshape(-1), degrees=True).as_matrix().reshape(*angles.shape, 3, 3)
+    return Rotation.from_euler(axis, angles.reshape(-1, 1), degrees=True).as_matrix().reshape(*angles.shape, 3, 3)
 
 
 def exp(twist: Float[Array, "*n 6"]) -> Float64[Array, "*n 4 4"]:

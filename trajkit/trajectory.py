@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from annotated_types import Gt
 from jaxtyping import Float, Float64, Int64
 
 from trajkit import se3
@@ -24,7 +25,7 @@ class Scale:
     """
 
     kind: ScaleKind = "unknown"
-    factor: float = 1.0
+    factor: Annotated[float, Gt(0)] = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ScaleKind):
@@ -68,16 +69,22 @@ class Trajectory:
             if len(array) != n:
                 raise TrajkitError("trajectory", f"{n} poses but {len(array)} {name}", "give one per pose")
             if not np.isfinite(array).all():
-                raise TrajkitError("trajectory", f"{name} {int(_first_bad(array))} is not finite", "drop that frame")
+                bad = _first_bad(array)
+                raise TrajkitError("trajectory", f"{name} {bad} is not finite", "drop that frame", item=bad)
             array.setflags(write=False)
             put(name, array)
         if np.any(np.diff(arrays["times_s"]) < 0):
-            raise TrajkitError("trajectory", "times_s go backwards", "sort the poses by time")
+            back = int(np.argmax(np.diff(arrays["times_s"]) < 0)) + 1
+            raise TrajkitError("trajectory", f"times_s go backwards at {back}", "sort the poses by time", item=back)
         if self.names and len(self.names) != n:
             raise TrajkitError("trajectory", f"{n} poses but {len(self.names)} names", "give one per pose, or none")
         put("distortion", tuple(float(value) for value in self.distortion))
         put("names", tuple(self.names))
-        self.camera(int(np.argmin(intrinsics[:, :2].min(1))))  # validates size, focal length, distortion
+        worst = int(np.argmin(intrinsics[:, :2].min(1)))
+        if intrinsics[worst, :2].min() <= 0:
+            problem = f"intrinsics {worst} have no positive focal length ({intrinsics[worst, :2].min():g})"
+            raise TrajkitError("trajectory", problem, "correct the intrinsics", item=worst)
+        self.camera(worst)  # validates size and distortion
 
     @classmethod
     def from_camera(
@@ -212,15 +219,18 @@ class Trajectory:
 def _on_se3(poses: Float64[Array, "n 4 4"]) -> Float64[Array, "n 4 4"]:
     """The poses with rotations made exact. Raises TrajkitError where one is no pose at all."""
     if not np.isfinite(poses).all():
-        raise TrajkitError("trajectory", f"pose {_first_bad(poses)} is not finite", "drop that frame")
+        bad = _first_bad(poses)
+        raise TrajkitError("trajectory", f"pose {bad} is not finite", "drop that frame", item=bad)
     defect = se3.rotation_defect(poses[:, :3, :3])
     if defect.max() > ROTATION_TOLERANCE:
         index = int(np.argmax(defect > ROTATION_TOLERANCE))
         determinant = np.linalg.det(poses[index, :3, :3])
         problem = f"pose {index} is not a rotation (|R'R-I| {defect[index]:.2g}, determinant {determinant:.3g})"
-        raise TrajkitError("trajectory", problem, "check the convention and the matrix layout")
-    if np.abs(poses[:, 3] - (0, 0, 0, 1)).max() > 1e-6:
-        raise TrajkitError("trajectory", "a pose's last row is not 0 0 0 1", "check the matrix layout (transposed?)")
+        raise TrajkitError("trajectory", problem, "check the convention and the matrix layout", item=index)
+    last = np.abs(poses[:, 3] - (0, 0, 0, 1)).max(1) > 1e-6
+    if last.any():
+        problem, index = f"the last row of pose {np.argmax(last)} is not 0 0 0 1", int(np.argmax(last))
+        raise TrajkitError("trajectory", problem, "check the matrix layout (transposed?)", item=index)
     poses[:, 3] = (0, 0, 0, 1)
     rough = defect > 1e-12
     poses[rough, :3, :3] = se3.nearest_rotation(poses[rough, :3, :3])
