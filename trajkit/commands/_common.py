@@ -1,5 +1,6 @@
 """Options that commands share, and how they report: progress on stderr, result on stdout."""
 
+import difflib
 import json
 import sys
 import time
@@ -12,7 +13,10 @@ import click
 from tqdm import tqdm
 
 from trajkit.errors import TrajkitError
+from trajkit.files import write_bytes
 
+# What does not shape the result; a resolved copy leaves it out, so that it is the same wherever it was made.
+UNRESOLVED = {"out", "workers", "dry_run", "as_json", "folders"}
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -31,7 +35,7 @@ def _configure(ctx: click.Context, parameter: click.Parameter, path: str | None)
     section = table.get(ctx.command.name or "", {})
     if not isinstance(section, dict):
         raise TrajkitError(path, f"{ctx.command.name} is not a table", f"write [{ctx.command.name}]")
-    _lay(ctx, section, path)
+    _lay(ctx, section, path, over=False)
 
 
 def _assign(ctx: click.Context, parameter: click.Parameter, items: tuple[str, ...]) -> None:
@@ -39,14 +43,13 @@ def _assign(ctx: click.Context, parameter: click.Parameter, items: tuple[str, ..
     for key, equals, _ in pairs:
         if not equals:
             raise TrajkitError("--set", f"{key!r} is not of the form key=value", "write --set frames=33")
-    _lay(ctx, {key: value for key, _, value in pairs}, "--set")
+    _lay(ctx, {key: value for key, _, value in pairs}, "--set", over=True)
 
 
-def _lay(ctx: click.Context, values: dict[str, Any], where: str) -> None:
-    import difflib
-
+def _lay(ctx: click.Context, values: dict[str, Any], where: str, *, over: bool) -> None:
+    """Adds to the defaults that click falls back on, over or under those already laid (--set wins in any order)."""
     known = {parameter.name: parameter for parameter in ctx.command.params if parameter.name}
-    merged = dict(ctx.default_map or {})
+    laid: dict[str, Any] = {}
     for key, value in values.items():
         name = key.removeprefix(f"{ctx.command.name}.").replace("-", "_")
         if name not in known:
@@ -54,8 +57,9 @@ def _lay(ctx: click.Context, values: dict[str, Any], where: str) -> None:
             raise TrajkitError(
                 where, f"unknown key {key!r}", f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
             )
-        merged[name] = [value] if known[name].multiple and not isinstance(value, list) else value  # type: ignore[attr-defined]
-    ctx.default_map = merged
+        laid[name] = [value] if known[name].multiple and not isinstance(value, list) else value
+    before = dict(ctx.default_map or {})
+    ctx.default_map = before | laid if over else laid | before
 
 
 def stage_options(function: F) -> F:
@@ -84,6 +88,47 @@ def stage_options(function: F) -> F:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function
+
+
+class _Size(click.ParamType):
+    """WIDTHxHEIGHT in pixels."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        width, cross, height = str(value).lower().partition("x")
+        if not (
+            cross and width.isdecimal() and height.isdecimal() and 0 < int(width) <= 8192 and 0 < int(height) <= 8192
+        ):
+            self.fail(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 832x480", parameter, ctx)
+        return int(width), int(height)
+
+
+def size_option(default: str) -> Callable[[F], F]:
+    """--size WxH, as a (width, height) tuple called `size`."""
+    return click.option(
+        "--size", type=_Size(), default=default, show_default=True, metavar="WxH", help="Picture size in pixels."
+    )
+
+
+def keep_resolved(out: Path) -> None:
+    """Saves the command's resolved options as out/<command>.toml, which --config reads back."""
+    ctx = click.get_current_context()
+    kept = {name: value for name, value in ctx.params.items() if name not in UNRESOLVED and value is not None}
+    lines = [f"{name} = {_toml(value)}" for name, value in sorted(kept.items())]
+    write_bytes(out / f"{ctx.command.name}.toml", "\n".join([f"[{ctx.command.name}]", *lines, ""]).encode())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
+        return json.dumps("x".join(map(str, value)))
+    return json.dumps(list(map(str, value)) if isinstance(value, tuple) else value if _plain(value) else str(value))
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
