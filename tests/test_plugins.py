@@ -139,6 +139,7 @@ def mykit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield folder
+    plugins._published.cache_clear()
     for name in [name for name in importlib.sys.modules if name.partition(".")[0] == "mykit"]:
         del importlib.sys.modules[name]
 
@@ -150,6 +151,7 @@ def declare(folder: Path, text: str) -> None:
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: mykit\nVersion: 1.0\n")
     (record / "entry_points.txt").write_text(text)
     importlib.invalidate_caches()
+    plugins._published.cache_clear()
 
 
 def test_example_of_the_guide(mykit: Path) -> None:

@@ -99,12 +99,20 @@ class Camera:
         return plane * (self.fx, self.fy) + (self.cx, self.cy)
 
     def rays(self, pixels: Float[Array, "*n 2"]) -> Float64[Array, "*n 3"]:
-        """Camera-frame rays through pixels, scaled to z = 1 (so ray * depth is the point); distortion undone."""
+        """Camera-frame rays through pixels, scaled to z = 1 (so ray * depth is the point); distortion undone.
+
+        Raises TrajkitError where the lens model folds over, so that a pixel has no single ray.
+        """
         target = (np.asarray(pixels, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
         plane = target.copy()
         if self.distortion:
-            for _ in range(50):  # fixed point: contracts for the mild lenses that captures have
-                plane = plane + (target - self._distort(plane))
+            with np.errstate(over="ignore", invalid="ignore"):
+                for _ in range(50):  # fixed point: contracts for the mild lenses that captures have
+                    plane = plane + (target - self._distort(plane))
+                solved = np.abs(target - self._distort(plane)) < 1e-6
+            if not solved.all():
+                problem = f"distortion {self.distortion} does not invert within the picture"
+                raise TrajkitError("camera", problem, "correct the coefficients, or undistort the photos first")
         return np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], axis=-1)
 
     def _distort(self, plane: Float64[Array, "*n 2"]) -> Float64[Array, "*n 2"]:

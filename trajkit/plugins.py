@@ -1,6 +1,7 @@
 """The file name is the plugin name: finds `kind:name` in this package, in an entry point, or as package.module."""
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -39,7 +40,7 @@ def names(kind: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     locations = list(spec.submodule_search_locations or []) if spec else []
     built_in = {module.name for module in pkgutil.iter_modules(locations) if not module.name.startswith("_")}
-    return sorted(built_in | {point.name for point in entry_points(group=f"trajkit.{kind}")})
+    return sorted(built_in | set(_published(kind)))
 
 
 def load(kind: str, name: str) -> ModuleType:
@@ -73,13 +74,18 @@ def survey(kind: str) -> list[Plugin]:
 def _module(kind: str, name: str) -> ModuleType:
     package, _ = KINDS[kind]
     if name in names(kind):
-        point = next((point for point in entry_points(group=f"trajkit.{kind}") if point.name == name), None)
-        return _imported(kind, name, point.value if point else f"{package}.{name}")
+        return _imported(kind, name, _published(kind).get(name, f"{package}.{name}"))
     if "." in name and _importable(name):
         return _imported(kind, name, name)
     near = difflib.get_close_matches(name, names(kind), n=1)
     remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names(kind))}"
     raise TrajkitError(f"{kind} {name!r}", "no such plugin", remedy)
+
+
+@functools.cache
+def _published(kind: str) -> dict[str, str]:
+    """name -> module of other distributions' entry points; reading every installed package's metadata takes long."""
+    return {point.name: point.value for point in entry_points(group=f"trajkit.{kind}")}
 
 
 def _imported(kind: str, name: str, module: str) -> ModuleType:

@@ -28,7 +28,7 @@ class Scene:
     """A place that can be rendered: captured cameras, photos, files, and how to stand and move in it.
 
     All coordinates are the scene's own world (right-handed). `unit` is the length of one path unit, so that
-    "w*12" means the same walk in every scene: half the median depth of the captured views.
+    "w*12" means the same walk in every scene: a quarter of the median depth of the captured views.
     """
 
     id: str  # [A-Za-z0-9_-]+
@@ -59,7 +59,8 @@ class Rejected:
     @property
     def reason(self) -> str:
         """One line with every error found."""
-        return "; ".join(f"{finding.code}: {finding.message}" for finding in self.findings if finding.level == "error")
+        errors = (finding for finding in self.findings if finding.level == "error")
+        return "; ".join(f"{finding.code}: {finding.where}: {finding.message}" for finding in errors)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

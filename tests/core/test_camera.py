@@ -83,3 +83,9 @@ def test_impossible_cameras_are_refused(change: dict, words: str) -> None:
     fields = {"width": 10, "height": 10, "fx": 5.0, "fy": 5.0, "cx": 5.0, "cy": 5.0} | change
     with pytest.raises(TrajkitError, match=words):
         Camera(**fields)
+
+
+def test_a_lens_that_folds_over_is_refused() -> None:
+    folding = Camera(width=640, height=480, fx=200.0, fy=200.0, cx=320.0, cy=240.0, distortion=(0.0, -0.08, 0.0, 0.0))
+    with pytest.raises(TrajkitError, match="does not invert"):
+        folding.rays(np.array([[0.0, 0.0]]))

@@ -60,14 +60,12 @@ def read(path: Path, options: Options = DEFAULT) -> Trajectory:
     Raises TrajkitError naming the file and the frame at fault.
     """
     path = path / "transforms.json" if path.is_dir() else path
-    return from_table(read_json(path), path, options)
-
-
-def from_table(table: dict[str, Any], path: Path, options: Options = DEFAULT) -> Trajectory:
-    """`read` of a parsed file; `path` is what errors name, and where a capture's other files lie."""
+    table = read_json(path)
     if "frames" not in table and "camera_path" in table:
         return _camera_path.read(path, table)
-    frames = frames_of(table, path)
+    frames = table.get("frames")
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise TrajkitError(path, "no list of frames", "check that it is a nerfstudio transforms.json")
     names = [_name(frame, f"{path}, frame {position}") for position, frame in enumerate(frames)]
     order, number = numbered(names)
     frames, names = [frames[position] for position in order], [names[position] for position in order]
@@ -79,14 +77,6 @@ def from_table(table: dict[str, Any], path: Path, options: Options = DEFAULT) ->
         saved = capture(matrices @ OPENCV_FROM_OPENGL, lenses, names, number, fps=options.fps, path=path)
     original_from_saved = _original_from_saved(path, table, options)
     return replace(saved, camera_to_world=original_from_saved.poses(saved.camera_to_world))
-
-
-def frames_of(table: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The entries of `frames`. Raises TrajkitError where that is no list of objects, or an empty one."""
-    frames = table.get("frames")
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise TrajkitError(path, "no list of frames", "check that it is a nerfstudio transforms.json")
-    return frames
 
 
 def write(trajectory: Trajectory, path: Path, options: Options = DEFAULT) -> None:

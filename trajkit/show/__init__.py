@@ -16,6 +16,7 @@ from trajkit.gaussians import read_ply
 from trajkit.members import trajectory_from_bytes
 from trajkit.scene import Rejected, Scene
 from trajkit.scenes import open_scenes
+from trajkit.scenes.splat import load_gaussians
 from trajkit.scenes.toy import world as toy_world
 from trajkit.shards import open_shard
 from trajkit.show.exhibit import Exhibit, exhibit, sampled
@@ -169,9 +170,10 @@ def _seen(folder: Path, id: str) -> Trajectory | None:
 def _cloud(here: Sequence[Exhibit], scene: Scene | None, beside: Path, limit: int, seed: int) -> Cloud | None:
     """Points of the scene: its splats, or those beside the clips, or pixels of the clips' stills by their depth."""
     rng = seeding.generator(seed, "show", place_id(here[0]))
-    splat = scene.assets.get("splat") if scene else None
-    if splat or beside.is_file():
-        return cloud_of_gaussians(read_ply(splat or beside), limit, rng)
+    if scene and "splat" in scene.assets:
+        return cloud_of_gaussians(load_gaussians(scene), limit, rng)
+    if beside.is_file():
+        return cloud_of_gaussians(read_ply(beside), limit, rng)
     return cloud_of_views(_views(here, scene), limit, rng)
 
 

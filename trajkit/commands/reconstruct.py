@@ -1,0 +1,80 @@
+"""`trajkit reconstruct`: posed photos -> Gaussian splats."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from trajkit.cli import REJECTED
+from trajkit.commands._common import emit, keep_resolved, progress, stage_options
+from trajkit.errors import TrajkitError
+from trajkit.files import locked, read_json
+from trajkit.options import as_dict, build
+from trajkit.reconstruct import Options, reconstruct
+from trajkit.scene import Rejected, Scene
+from trajkit.scenes import open_scenes
+from trajkit.work import run
+
+
+@click.command("reconstruct")
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.option(
+    "--longest", type=int, default=480, show_default=True, metavar="PX", help="Longest side that photos are reduced to."
+)
+@click.option("--iterations", type=int, default=1500, show_default=True, metavar="N", help="Steps of the optimiser.")
+@click.option("--gaussians", type=int, default=40_000, show_default=True, metavar="N", help="Most Gaussians per scene.")
+@click.option("--sh-degree", type=int, default=1, show_default=True, metavar="0..3", help="Harmonics of the colours.")
+@stage_options
+def command(
+    scenes: tuple[str, ...],
+    out: Path,
+    workers: int,
+    dry_run: bool,
+    as_json: bool,
+    seed: int,
+    **fields: object,
+) -> int:
+    """Turn each posed capture SCENE into Gaussian splats: OUT/<scene>.ply, and how good they are in OUT/<scene>.json.
+
+    \b
+    trajkit reconstruct dl3dv:scans/abc --out splats
+
+    SCENE is SOURCE:PATH, such as dl3dv:FOLDER or colmap:MODEL. Poses are kept as they are. Every eighth photo is held
+    out and judges the result (PSNR in dB). A scene whose record is there is not done again.
+    Exit code 3: some scenes were rejected.
+    """
+    options = build(Options, fields, where="trajkit reconstruct", seed=seed)
+    found = [scene for spec in scenes for scene in open_scenes(spec)]
+    usable = [scene for scene in found if isinstance(scene, Scene)]
+    rejected = {scene.key: scene.reason for scene in found if isinstance(scene, Rejected)}
+    twins = sorted({scene.id for scene in usable if [other.id for other in usable].count(scene.id) > 1})
+    if twins:
+        raise TrajkitError(f"scene {twins[0]}", "two captures share this id", "rename a folder, or give each its --out")
+    if dry_run:
+        resolved, names = as_dict(options) | {"seed": seed}, [scene.id for scene in usable]
+        lines = [f"{name}: {value}" for name, value in resolved.items()] + names
+        emit({"options": resolved, "work": names, "rejected": rejected}, as_json, lines)
+        return REJECTED if rejected else 0
+    with locked(out):
+        keep_resolved(out)
+        watch = _watch if workers == 1 else None
+        work = functools.partial(reconstruct, options=options, folder=out, watch=watch)
+        done = {}
+        for scene, result in zip(usable, run(work, usable, workers, name=_name), strict=True):
+            if isinstance(result, TrajkitError):
+                rejected[scene.id] = str(result)
+            else:
+                done[scene.id] = read_json(out / f"{scene.id}.json")["psnr_held_out_db"]
+    lines = [f"rejected {key}: {reason}" for key, reason in rejected.items()]
+    lines += [f"{out / key}.ply: {psnr_db:.2f} dB on held-out photos" for key, psnr_db in done.items()]
+    emit({"out": str(out), "psnr_held_out_db": done, "rejected": rejected}, as_json, lines)
+    return REJECTED if rejected else 0
+
+
+def _watch(items: Iterable[int], total: int, unit: str) -> Iterable[int]:
+    return progress(items, total=total, unit=unit)
+
+
+def _name(scene: Scene) -> str:
+    return f"scene {scene.id}"
