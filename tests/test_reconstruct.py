@@ -140,7 +140,7 @@ def test_views_are_pinhole_pictures_without_a_border(capture: Scene) -> None:
 
 
 def test_a_lens_that_leaves_no_picture_is_refused() -> None:
-    with pytest.raises(TrajkitError, match="does not invert|leaves no picture"):
+    with pytest.raises(TrajkitError, match=r"does not invert|leaves no picture"):
         inscribed(replace(Camera.from_fov(100, 80, 60), distortion=(0.0, 0.0, 0.9, 0.9)))
 
 

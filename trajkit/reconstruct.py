@@ -34,7 +34,7 @@ class Options:
     """How to turn photos into splats."""
 
     longest: int = option(480, "longest side that photos are reduced to", unit="px", low=64, high=8192)
-    iterations: int = option(1500, "steps of the optimiser, one photo each", low=1, high=1_000_000)
+    iterations: int = option(1000, "steps of the optimiser, one photo each", low=1, high=1_000_000)
     gaussians: int = option(40_000, "most Gaussians that growth may reach", low=100, high=10_000_000)
     sh_degree: int = option(1, "degree of the colours' spherical harmonics", low=0, high=3)
     seed: int = 0

@@ -22,7 +22,7 @@ from trajkit.work import run
 @click.option(
     "--longest", type=int, default=480, show_default=True, metavar="PX", help="Longest side that photos are reduced to."
 )
-@click.option("--iterations", type=int, default=1500, show_default=True, metavar="N", help="Steps of the optimiser.")
+@click.option("--iterations", type=int, default=1000, show_default=True, metavar="N", help="Steps of the optimiser.")
 @click.option("--gaussians", type=int, default=40_000, show_default=True, metavar="N", help="Most Gaussians per scene.")
 @click.option("--sh-degree", type=int, default=1, show_default=True, metavar="0..3", help="Harmonics of the colours.")
 @stage_options
