@@ -342,8 +342,13 @@ def test_unsafe_members_are_found_and_the_others_still_checked(shards, tmp_path)
     assert len(whole.keys) == 2
 
 
-def test_one_key_in_two_places_is_found(pristine, pristine_shards):
-    assert codes(pristine, pristine_shards) == ["duplicate-key"] * 4
+def test_one_key_in_two_places_is_found(pristine, tmp_path):
+    shutil.copytree(pristine, tmp_path / "again")
+    assert codes(pristine, tmp_path / "again") == ["duplicate-key"] * 4
+
+
+def test_a_packed_copy_is_no_duplicate(pristine, pristine_shards):
+    assert codes(pristine, pristine_shards) == []
 
 
 def test_all_defects_are_told_at_once_with_any_number_of_workers(clips):

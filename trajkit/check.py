@@ -52,17 +52,18 @@ def check(paths: Sequence[Path], *, decode: bool = True, workers: int = 1) -> It
         findings = Findings()
         units += list_units(path, findings)
         yield Checked((), 0, tuple(findings))
-    twins = Counter[str]()
+    twins = Counter[tuple[bool, str]]()  # a clip may lie in a folder and, packed, in a shard
     for unit, result in zip(units, run(functools.partial(check_unit, decode=decode), units, workers), strict=True):
         if isinstance(result, TrajkitError):
             findings = Findings()
             findings.add("failed", unit, f"{result.problem}; {result.remedy}")
             result = Checked((), 0, tuple(findings))
-        twins.update(result.keys)
+        twins.update((unit.path.is_dir(), key) for key in result.keys)
         yield result
     findings = Findings()
-    for key in sorted(key for key, count in twins.items() if count > 1):
-        findings.add("duplicate-key", key, f"occurs {twins[key]} times in what was checked; keys name one clip each")
+    for (_, key), count in sorted(twins.items()):
+        if count > 1:
+            findings.add("duplicate-key", key, f"occurs {count} times in what was checked; keys name one clip each")
     yield Checked((), 0, tuple(findings))
 
 

@@ -78,5 +78,6 @@ def _dry_run(scenes: list[Scene | Rejected], options: RenderOptions, as_json: bo
     rejected = {scene.key: scene.reason for scene in scenes if isinstance(scene, Rejected)}
     resolved = dataclasses.asdict(options)
     lines = [f"{name}: {value}" for name, value in resolved.items()] + work
+    lines += [f"rejected {key}: {reason}" for key, reason in rejected.items()]
     emit({"options": resolved, "work": work, "rejected": rejected}, as_json, lines)
     return REJECTED if rejected else 0
