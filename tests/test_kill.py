@@ -1,5 +1,6 @@
 """Kill -9 at any moment of render or pack, run again: the same bytes as a run that was not killed."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,22 +68,28 @@ def whole(
     return wanted, render_s, pack_s
 
 
+def kill_midway(kitchen: Kitchen, moment_s: float, out: Path, command: tuple[object, ...]) -> None:
+    """Kills the command before its end: where it is done by then, its output is removed and it dies earlier."""
+    while not kitchen.kill_after(moment_s, *command):
+        shutil.rmtree(out)
+        moment_s *= 0.8
+
+
 def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     kitchen: Kitchen, splat: Path, whole: tuple[dict[str, str], float, float], tmp_path: Path
 ) -> None:
     wanted, render_s, pack_s = whole
-    killed = {"render": 0, "pack": 0}
     moments = np.random.default_rng(0).uniform(0, 1, MOMENTS)
     for number, moment in enumerate(moments):
-        run = Run(tmp_path / f"run-{number}", splat)
+        folder = tmp_path / f"run-{number}"
+        run = Run(folder, splat)
         if number % 2 == 0:
-            killed["render"] += kitchen.kill_after(moment * render_s, *run.render)
+            kill_midway(kitchen, moment * render_s, folder / "clips", run.render)
         kitchen.run(*run.render)
         if number % 2 == 1:
-            killed["pack"] += kitchen.kill_after(moment * pack_s, *run.pack)
+            kill_midway(kitchen, moment * pack_s, folder / "shards", run.pack)
         kitchen.run(*run.pack)
-        assert bytes_of(tmp_path / f"run-{number}") == wanted, f"killed {moment:.3f} of the way"
-    assert min(killed.values()) >= MOMENTS // 4, f"too few runs were caught before their end: {killed}"
+        assert bytes_of(folder) == wanted, f"killed {moment:.3f} of the way"
 
 
 @pytest.mark.parametrize("step", range(1, 60, 7))
@@ -94,3 +101,13 @@ def test_render_dies_before_a_write_step(
     kitchen.run(*run.render)
     wanted = {name: digest for name, digest in whole[0].items() if name.startswith("clips/")}
     assert bytes_of(tmp_path) == wanted
+
+
+def test_what_a_killed_run_of_another_request_left_is_removed(kitchen: Kitchen, splat: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path, splat)
+    torn = [tmp_path / "clips" / name for name in ("other.mp4", "other.txt", "other.camera.npz.part")]
+    torn[0].parent.mkdir()
+    for path in torn:
+        path.write_bytes(b"half")
+    kitchen.run(*run.render)
+    assert not [path for path in torn if path.exists()]

@@ -109,6 +109,14 @@ def test_wrong_poses_are_noticed(capture: Scene, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_photos_of_nothing_are_one_error(capture: Scene, tmp_path: Path) -> None:
+    photos = tuple(tmp_path / photo.name for photo in capture.photos[:4])
+    for photo in photos:
+        Image.new("RGB", (240, 180), (90, 90, 90)).save(photo)
+    with pytest.raises(TrajkitError, match="only 0 points of its 3 photos"):
+        reconstruct(replace(capture, seen=capture.seen[:4], photos=photos), QUICK, tmp_path / "out")
+
+
 def test_scenes_and_photos_that_cannot_be_used(capture: Scene, tmp_path: Path) -> None:
     with pytest.raises(TrajkitError, match="no photo for each pose"):
         reconstruct(replace(capture, photos=()), QUICK, tmp_path)

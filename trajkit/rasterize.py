@@ -307,6 +307,16 @@ def rows_met(row: Array, top: float) -> tuple[int, int]:
     return first, min(TILE, math.ceil(row[Y] + row[RADIUS_Y] - top))
 
 
+@njit(nogil=True, inline="always")
+def meets_row(x: np.float32, a: np.float32, by: np.float32, rest: np.float32) -> bool:
+    """Whether a dx^2 + by dx + rest <= 0 anywhere between the first and the last pixel of a row, dx = x - lane."""
+    square = by * by - np.float32(4) * a * rest
+    if not (square > ZERO):
+        return False
+    half, middle = np.sqrt(square), np.float32(2) * a * x + by  # both times 2 a: saves a division
+    return middle + half >= ZERO and middle - half <= np.float32(2 * (TILE - 1)) * a
+
+
 @njit(cache=True, nogil=True)
 def still_live(state: Array, live: Array, stride: int) -> bool:
     """Marks the rows of a tile whose pixels are all finished; False when every row is.
@@ -331,9 +341,7 @@ def _blend(seen: Projected, begin: int, end: int, expected: bool, out: Picture) 
     proves the six 16-float runs of a row disjoint and uses vector instructions.
     """
     _, table, starts, ids = seen
-    rgb, depth, alpha = out
-    height, width = alpha.shape
-    across = -(-width // TILE)
+    across = -(-out.alpha.shape[1] // TILE)
     state, live = np.empty(TILE * 6 * TILE, np.float32), np.empty(TILE, np.bool_)
     for tile in range(begin, end):
         left, top = (tile % across) * TILE, (tile // across) * TILE
@@ -349,16 +357,11 @@ def _blend(seen: Projected, begin: int, end: int, expected: bool, out: Picture) 
             a, b, c = g[A] * HALF, g[B], g[C] * HALF
             opacity, red, green, blue, z = g[OPACITY], g[RED], g[GREEN], g[BLUE], g[DEPTH]
             first, last = rows_met(g, top)
-            reach, inverse = g[REACH] + np.float32(1e-3), HALF / a
+            reach = g[REACH] + np.float32(1e-3)
             for row in range(first, last):
                 dy = np.float32(y - np.float32(row))
                 by, cyy = np.float32(b * dy), np.float32(c * dy * dy)
-                square = by * by - np.float32(4) * a * (cyy - reach)
-                if not live[row] or not (square > ZERO):
-                    continue
-                half = np.sqrt(square) * inverse
-                middle = x + by * inverse
-                if middle + half < ZERO or middle - half > np.float32(TILE - 1):
+                if not (live[row] and meets_row(x, a, by, cyy - reach)):
                     continue
                 base = np.uint64(row) * np.uint64(96)
                 for lane in range(LANES):
@@ -377,11 +380,16 @@ def _blend(seen: Projected, begin: int, end: int, expected: bool, out: Picture) 
                     state[i + np.uint64(64)] += weight
                     crossing = ONE if (t > HALF and after <= HALF) else ZERO
                     state[i + np.uint64(80)] += z * (weight if expected else crossing)
-        for row in range(min(TILE, height - top)):
-            for lane in range(min(TILE, width - left)):
-                at = row * 96 + lane
-                rgb[top + row, left + lane, 0] = state[at + 16]
-                rgb[top + row, left + lane, 1] = state[at + 32]
-                rgb[top + row, left + lane, 2] = state[at + 48]
-                alpha[top + row, left + lane] = state[at + 64]
-                depth[top + row, left + lane] = state[at + 80]
+        _store_tile(state, left, top, out)
+
+
+@njit(cache=True, nogil=True)
+def _store_tile(state: Array, left: int, top: int, out: Picture) -> None:
+    height, width = out.alpha.shape
+    for row in range(min(TILE, height - top)):
+        for lane in range(min(TILE, width - left)):
+            at = row * 96 + lane
+            for channel in range(3):
+                out.rgb[top + row, left + lane, channel] = state[at + 16 + 16 * channel]
+            out.alpha[top + row, left + lane] = state[at + 64]
+            out.depth[top + row, left + lane] = state[at + 80]

@@ -39,6 +39,7 @@ from trajkit.rasterize import (
     in_halves,
     lens,
     limits,
+    meets_row,
     rows_met,
     still_live,
 )
@@ -109,16 +110,12 @@ def _blend_backward(seen: Projected, begin: int, end: int, rgb: Array, gradient:
             a, b, c = g[A] * HALF, g[B], g[C] * HALF
             opacity, red, green, blue = g[OPACITY], g[RED], g[GREEN], g[BLUE]
             first, last = rows_met(g, top)
-            reach, inverse = g[REACH] + np.float32(1e-3), HALF / a
+            reach = g[REACH] + np.float32(1e-3)
             total = sums[ids[k]]
             for row in range(first, last):
                 dy = np.float32(y - np.float32(row))
                 by, cyy = np.float32(b * dy), np.float32(c * dy * dy)
-                square = by * by - np.float32(4) * a * (cyy - reach)
-                if not live[row] or not (square > ZERO):
-                    continue
-                half, middle = np.sqrt(square) * inverse, x + by * inverse
-                if middle + half < ZERO or middle - half > np.float32(TILE - 1):
+                if not (live[row] and meets_row(x, a, by, cyy - reach)):
                     continue
                 base = np.uint64(row) * np.uint64(80)
                 sr, sg, sb, s0, s1, s2 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO

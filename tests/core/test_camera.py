@@ -52,6 +52,7 @@ def test_resizing_scales_pixels_and_fitting_keeps_pixels_square(seed: int, width
     # what the fitted view sees, the whole view sees: its corners lie inside the original picture
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
     back = FOX.undistorted().project(fitted.undistorted().rays(corners))
+    np.testing.assert_allclose(back.mean(0), [540, 960], atol=1e-6)  # and both have one middle
     assert (back >= -1e-6).all()
     assert (back <= np.array([1080, 1920]) + 1e-6).all()
 

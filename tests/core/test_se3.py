@@ -124,6 +124,16 @@ def test_align_agrees_with_pycolmap_on_noisy_points() -> None:
     np.testing.assert_allclose(ours.rotation, theirs.rotation.matrix(), atol=1e-6)
 
 
+def test_align_of_mirrored_points_is_the_best_rotation() -> None:
+    points = np.random.default_rng(5).normal(size=(20, 3))
+    points -= points.mean(0)
+    mirrored = points * (1, 1, -1)
+    found = se3.align(points, mirrored, with_scale=False).rotation
+    assert se3.rotation_defect(found) < 1e-12
+    error = lambda rotation: ((points @ rotation.T - mirrored) ** 2).sum()  # noqa: E731
+    assert all(error(found) < error(found @ se3.axis_rotation(axis, sign)) for axis in "xyz" for sign in (-3.0, 3.0))
+
+
 def test_align_refuses_points_on_a_line_and_too_few() -> None:
     line = np.arange(5.0)[:, None] * [1.0, 2.0, 3.0]
     with pytest.raises(ValueError, match="line"):

@@ -21,7 +21,9 @@ from trajkit.se3 import Similarity
 from trajkit.trajectory import Trajectory
 
 pytestmark = pytest.mark.gpu
-MEAN_RGB, WORST_RGB = 1e-5, 1e-2  # of 0..1; a pixel differs by up to 1/255 where one kernel drops a faint Gaussian
+MEAN_RGB = 1e-5  # of 0..1
+OFF, SHARE_OFF = 1e-3, 1e-4  # few pixels may differ by more: where one kernel counts a faint Gaussian, or stops earlier
+WORST_RGB = 0.15  # stopping one Gaussian earlier loses up to a tenth of the light
 MEAN_DEPTH = 1e-4  # relative, where both have depth
 CASES = {
     "blobs, degree 0": (lambda: blobs(20_000, sh_degree=0), (832, 480)),
@@ -50,20 +52,20 @@ def compare(name: str, gaussians: Gaussians, trajectory: Trajectory, folder: Pat
     """Differences of colour (0..1), coverage and depth (relative) over all frames, before rounding to 8 bits."""
     scene = splat_scene(gaussians, folder)
     renderer = gsplat.Renderer(scene, gsplat.Options(batch=3))
-    pictures, alphas = renderer.pixels(trajectory)
+    pictures, alphas = (tensor.cpu().numpy() for tensor in renderer.pixels(trajectory))
     rgb, alpha, depth = [], [], []
     for index, pose in enumerate(trajectory.world_to_camera):
         mine = rasterize(activate(gaussians), trajectory.camera(index), pose)
         rgb.append(np.abs(pictures[index, ..., :3] - mine.rgb))
         alpha.append(np.abs(alphas[index] - mine.alpha))
         both = (mine.alpha > 0.5) & (alphas[index] > 0.5)
-        depth.append(np.abs(pictures[index, ..., 3] * mine.alpha / mine.depth - 1)[both])
+        depth.append(np.abs(pictures[index, ..., 3] * mine.alpha - mine.depth)[both] / mine.depth[both])
     figures = {
         "gaussians": len(gaussians),
         "size": [trajectory.width, trajectory.height],
         "rgb_mean": float(np.mean(rgb)),
         "rgb_max": float(np.max(rgb)),
-        "rgb_above_1e-3": float(np.mean(np.max(rgb, axis=-1) > 1e-3)),
+        "rgb_share_off": float(np.mean(np.max(rgb, axis=-1) > OFF)),
         "alpha_mean": float(np.mean(alpha)),
         "alpha_max": float(np.max(alpha)),
         "depth_relative_mean": float(np.mean(np.concatenate(depth))),
@@ -71,6 +73,13 @@ def compare(name: str, gaussians: Gaussians, trajectory: Trajectory, folder: Pat
     }
     keep(name, figures, [mine.rgb, pictures[-1, ..., :3], 100 * rgb[-1]])
     return figures
+
+
+def check(figures: dict) -> None:
+    assert figures["rgb_mean"] < MEAN_RGB
+    assert figures["rgb_share_off"] < SHARE_OFF
+    assert figures["rgb_max"] < WORST_RGB
+    assert figures["depth_relative_mean"] < MEAN_DEPTH
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -81,9 +90,7 @@ def test_gpu_and_cpu_draw_the_same(name: str, tmp_path: Path) -> None:
         away = Similarity(1.0, np.eye(3), np.array([512.0, -256.0, 1024.0]))
         gaussians, trajectory = gaussians.moved(away), trajectory.moved(away)
     figures = compare(name, gaussians, trajectory, tmp_path)
-    assert figures["rgb_mean"] < MEAN_RGB
-    assert figures["rgb_max"] < WORST_RGB
-    assert figures["depth_relative_mean"] < MEAN_DEPTH
+    check(figures)
 
 
 def test_frames_agree_to_a_level_of_eight_bits(tmp_path: Path) -> None:
@@ -111,8 +118,7 @@ def test_a_given_splat_is_drawn_the_same_and_how_fast(tmp_path: Path) -> None:
     scale = 1.5 / float(np.median(np.linalg.norm(gaussians.means - middle, axis=1)))
     moved = gaussians.moved(Similarity(scale, np.eye(3), -scale * middle))
     figures = compare("given splat", moved, walk(4, 832, 480), tmp_path)
-    assert figures["rgb_mean"] < MEAN_RGB
-    assert figures["rgb_max"] < WORST_RGB
+    check(figures)
     speeds = {}
     for batch in (1, 8, 32):
         renderer = gsplat.Renderer(splat_scene(moved, tmp_path), gsplat.Options(batch=batch))

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from trajkit.errors import TrajkitError
 from trajkit.options import option
 from trajkit.rasterize import BLUR, TILE
-from trajkit.renderers.splats import frame, near_plane, refuse_distortion
+from trajkit.renderers.splats import COVERED, near_plane, refuse_distortion
 from trajkit.scene import Frame, Scene
 from trajkit.scenes.splat import load_gaussians
 from trajkit.trajectory import Trajectory
@@ -55,11 +55,14 @@ class Renderer:
         refuse_distortion(trajectory)
         for start in range(0, len(trajectory), self.batch):
             pictures, alphas = self.pixels(trajectory[start : start + self.batch])
-            for picture, alpha in zip(pictures, alphas, strict=True):
-                yield frame(picture[..., :3], picture[..., 3], alpha)
+            rgb = (pictures[..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
+            depth = (pictures[..., 3] * (alphas >= COVERED)).cpu().numpy()
+            alpha = alphas.clamp(0, 1).cpu().numpy()
+            for index in range(len(rgb)):
+                yield Frame(rgb=rgb[index], depth=depth[index], alpha=alpha[index])
 
-    def pixels(self, trajectory: Trajectory) -> tuple[Float32[Array, "n h w 4"], Float32[Array, "n h w"]]:
-        """Red, green, blue and expected depth of every pose, all in one call, and coverage."""
+    def pixels(self, trajectory: Trajectory) -> tuple[Any, Any]:
+        """Tensors of every pose, in one call: red, green, blue, expected depth (N, H, W, 4); coverage (N, H, W)."""
         import torch
         from gsplat import rasterization
 
@@ -79,4 +82,4 @@ class Renderer:
                 render_mode="RGB+ED",
                 rasterize_mode="classic",
             )
-        return pictures.cpu().numpy(), alphas.cpu().numpy()[..., 0]
+        return pictures, alphas[..., 0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from trajkit.errors import TrajkitError
 from trajkit.options import option
@@ -56,7 +55,11 @@ class Renderer:
         camera = trajectory.camera(index)
         picture = rasterize(self.splats, camera, world_to_camera, near=self.near, median_depth=self.median)
         depth = picture.depth if self.median else picture.depth / np.maximum(picture.alpha, COVERED)
-        return frame(picture.rgb, depth, picture.alpha)
+        return Frame(
+            rgb=np.rint(np.clip(picture.rgb, 0, 1) * np.float32(255)).astype(np.uint8),
+            depth=np.where(picture.alpha >= COVERED, depth, np.float32(0)),
+            alpha=np.clip(picture.alpha, 0, 1),
+        )
 
 
 def near_plane(scene: Scene) -> float:
@@ -69,12 +72,3 @@ def refuse_distortion(trajectory: Trajectory) -> None:
     if any(trajectory.distortion):
         problem = "the lens is distorted, and splats render through a pinhole"
         raise TrajkitError("trajectory", problem, "render with the undistorted lens")
-
-
-def frame(rgb: Float32[Array, "h w 3"], depth: Float32[Array, "h w"], alpha: Float32[Array, "h w"]) -> Frame:
-    """A frame in 8 bits, with depth only where the splats cover the pixel."""
-    return Frame(
-        rgb=np.rint(np.clip(rgb, 0, 1) * np.float32(255)).astype(np.uint8),
-        depth=np.where(alpha >= COVERED, depth, np.float32(0)),
-        alpha=np.clip(alpha, 0, 1),
-    )
