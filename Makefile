@@ -18,6 +18,7 @@ lint: .venv/test-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Benchmarks print; docs/benchmarks.md keeps what they printed.
 bench: .venv/test-ready
 	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 

@@ -11,8 +11,9 @@ from trajkit.check import check, summary
 from trajkit.errors import TrajkitError
 from trajkit.pack import pack
 from trajkit.poses import nerfstudio
-from trajkit.render import RenderOptions, list_scenes, render
+from trajkit.render import RenderOptions, render
 from trajkit.scene import Rejected, Scene
+from trajkit.scenes import list_scenes
 from trajkit.shard_plan import make_plan, survey
 from trajkit.show import ShowOptions, find, show
 

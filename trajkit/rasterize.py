@@ -335,11 +335,10 @@ def still_live(state: Array, live: Array, stride: int) -> bool:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _blend(seen: Projected, begin: int, end: int, expected: bool, out: Picture) -> None:
-    """Per tile, per Gaussian, per row: sixteen pixels at a time.
+    """Per tile, per Gaussian, per row, sixteen pixels at a time.
 
-    State of a pixel: transmittance (0 once it is finished), r, g, b, coverage, depth; indices are uint64 so that LLVM
-    proves the six 16-float runs of a row disjoint and uses vector instructions.
-    """
+    State of a pixel: transmittance (0 once finished), r, g, b, coverage, depth. Indices are uint64: so LLVM proves the
+    six 16-float runs of a row disjoint and uses vector instructions."""
     _, table, starts, ids = seen
     across = -(-out.alpha.shape[1] // TILE)
     state, live = np.empty(TILE * 6 * TILE, np.float32), np.empty(TILE, np.bool_)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from trajkit import files, seeding
+from trajkit import __version__, files, seeding
 from trajkit.camera import Camera
 from trajkit.errors import TrajkitError
 from trajkit.fit import FitOptions, View, Watch, fit, initial, psnr_db
@@ -63,7 +63,7 @@ def reconstruct(scene: Scene, options: Options, folder: Path, *, watch: Watch | 
     write_ply(gaussians, splat)
     quality = _quality(scene, views, gaussians)
     facts = {"points": len(points), "gaussians": len(gaussians), "splat_sha256": files.sha256(splat)}
-    versions = {name: version(name) for name in ("numba", "numpy", "pycolmap", "scipy", "trajkit")}
+    versions = {"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy", "pycolmap", "scipy")}
     about = {"version": RECORD_VERSION, "scene": scene.id, "source": scene.source, "licence": scene.licence}
     files.write_bytes(record, files.json_bytes(about | wanted | facts | quality | {"versions": versions}))
     return splat

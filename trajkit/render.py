@@ -2,7 +2,7 @@
 
 import ctypes
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,6 @@ from trajkit.latents import latent_count
 from trajkit.ledger import Ledger, Row
 from trajkit.members import Provenance, camera_bytes
 from trajkit.scene import Finding, Rejected, Scene
-from trajkit.scenes import open_scenes
 from trajkit.work import run
 
 DEFAULT_FOV_DEG = 58.2  # vertical; that of minWM's and WorldPlay's default lens (reference: data_formats.md 4.2)
@@ -75,18 +74,13 @@ def path_options(path: str, options: RenderOptions, lens: Camera) -> tuple[Modul
     return module, options_.parse(module.Options, text, where=f"--path {name}", **fixed)
 
 
-def list_scenes(specs: Iterable[str]) -> list[Scene | Rejected]:
-    """The scenes of all specs. Raises TrajkitError where two of them share an id, which would mix up their clips."""
-    scenes = [scene for spec in specs for scene in open_scenes(spec)]
-    names = [scene.id for scene in _usable(scenes)]
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise TrajkitError(f"scene {twins[0]}", "two captures share this id", "rename a folder, or render them apart")
-    return scenes
-
-
 def render(
-    scenes: list[Scene | Rejected], options: RenderOptions, out: Path, *, workers: int = 1
+    scenes: list[Scene | Rejected],
+    options: RenderOptions,
+    out: Path,
+    *,
+    workers: int = 1,
+    watch: Callable | None = None,
 ) -> Iterator[Clip | Rejected]:
     """Renders every planned clip of every scene into the clip folder `out`, yielding each as it is done.
 
@@ -96,13 +90,18 @@ def render(
     check_options(options)
     with files.locked(out):
         sweep(out)
-        yield from _render_scenes(scenes, options, out, workers)
+        work = functools.partial(prepare, out=out, options=options, watch=watch if workers == 1 else None)
+        ready = run(work, _usable(scenes), workers, name=_scene_name)
+        yield from _render_scenes(scenes, ready, options, out, workers)
 
 
 def _render_scenes(
-    scenes: list[Scene | Rejected], options: RenderOptions, out: Path, workers: int
+    scenes: list[Scene | Rejected],
+    ready: Iterator[Scene | TrajkitError],
+    options: RenderOptions,
+    out: Path,
+    workers: int,
 ) -> Iterator[Clip | Rejected]:
-    ready = run(functools.partial(prepare, out=out, options=options), _usable(scenes), workers, name=_scene_name)
     for scene in scenes:
         prepared = scene if isinstance(scene, Rejected) else next(ready)
         if isinstance(prepared, TrajkitError):
@@ -138,10 +137,10 @@ def plan(scene: Scene, options: RenderOptions) -> list[Job]:
     return jobs
 
 
-def prepare(scene: Scene, out: Path, options: RenderOptions) -> Scene:
+def prepare(scene: Scene, out: Path, options: RenderOptions, watch: Callable | None = None) -> Scene:
     """The scene with what its renderer needs: a capture without splats is reconstructed into out/scenes, once.
 
-    Also leaves out/scenes/<id>.seen.npz, the captured cameras, for `trajkit show`.
+    Also leaves out/scenes/<id>.seen.npz, the captured cameras, for `trajkit show`. `watch` may show the fit's steps.
     """
     if scene.seen is not None:
         pinhole = replace(scene.seen, distortion=())
@@ -150,7 +149,7 @@ def prepare(scene: Scene, out: Path, options: RenderOptions) -> Scene:
         return scene
     from trajkit.reconstruct import Options, reconstruct
 
-    splat = reconstruct(scene, Options(seed=options.seed), out / "scenes")
+    splat = reconstruct(scene, Options(seed=options.seed), out / "scenes", watch=watch)
     return replace(scene, assets={**scene.assets, "splat": splat})
 
 

@@ -154,3 +154,8 @@ def progress(items: Iterable[T], *, total: int | None, unit: str) -> Iterator[T]
         if time.monotonic() - last > 10:
             last = time.monotonic()
             click.echo(f"{number}/{total if total is not None else '?'} {unit}", err=True)
+
+
+def watch(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
+    """`progress` in the form that library functions take."""
+    return progress(items, total=total, unit=unit)

@@ -1,19 +1,18 @@
 """`trajkit reconstruct`: posed photos -> Gaussian splats."""
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from trajkit.cli import REJECTED
-from trajkit.commands._common import emit, keep_resolved, progress, stage_options
+from trajkit.commands._common import emit, keep_resolved, stage_options, watch
 from trajkit.errors import TrajkitError
 from trajkit.files import locked, read_json
 from trajkit.options import as_dict, build
 from trajkit.reconstruct import Options, reconstruct
 from trajkit.scene import Rejected, Scene
-from trajkit.scenes import open_scenes
+from trajkit.scenes import list_scenes
 from trajkit.work import run
 
 
@@ -45,12 +44,9 @@ def command(
     Exit code 3: some scenes were rejected.
     """
     options = build(Options, fields, where="trajkit reconstruct", seed=seed)
-    found = [scene for spec in scenes for scene in open_scenes(spec)]
+    found = list_scenes(scenes)
     usable = [scene for scene in found if isinstance(scene, Scene)]
     rejected = {scene.key: scene.reason for scene in found if isinstance(scene, Rejected)}
-    twins = sorted({scene.id for scene in usable if [other.id for other in usable].count(scene.id) > 1})
-    if twins:
-        raise TrajkitError(f"scene {twins[0]}", "two captures share this id", "rename a folder, or give each its --out")
     if dry_run:
         resolved, names = as_dict(options) | {"seed": seed}, [scene.id for scene in usable]
         lines = [f"{name}: {value}" for name, value in resolved.items()] + names
@@ -58,8 +54,7 @@ def command(
         return REJECTED if rejected else 0
     with locked(out):
         keep_resolved(out)
-        watch = _watch if workers == 1 else None
-        work = functools.partial(reconstruct, options=options, folder=out, watch=watch)
+        work = functools.partial(reconstruct, options=options, folder=out, watch=watch if workers == 1 else None)
         done = {}
         for scene, result in zip(usable, run(work, usable, workers, name=_name), strict=True):
             if isinstance(result, TrajkitError):
@@ -70,10 +65,6 @@ def command(
     lines += [f"{out / key}.ply: {psnr_db:.2f} dB on held-out photos" for key, psnr_db in done.items()]
     emit({"out": str(out), "psnr_held_out_db": done, "rejected": rejected}, as_json, lines)
     return REJECTED if rejected else 0
-
-
-def _watch(items: Iterable[int], total: int, unit: str) -> Iterable[int]:
-    return progress(items, total=total, unit=unit)
 
 
 def _name(scene: Scene) -> str:

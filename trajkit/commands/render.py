@@ -7,9 +7,10 @@ import click
 
 from trajkit.cli import REJECTED
 from trajkit.clip import Clip
-from trajkit.commands._common import emit, keep_resolved, progress, size_option, stage_options
-from trajkit.render import RenderOptions, check_options, list_scenes, render
+from trajkit.commands._common import emit, keep_resolved, progress, size_option, stage_options, watch
+from trajkit.render import RenderOptions, check_options, render
 from trajkit.scene import Rejected, Scene
+from trajkit.scenes import list_scenes
 
 
 @click.command("render")
@@ -57,7 +58,8 @@ def command(
     done: list[Clip] = []
     rejected: list[Rejected] = []
     total = sum(options.count if isinstance(scene, Scene) else 1 for scene in found)
-    for result in progress(render(found, options, out, workers=workers), total=total, unit="clips"):
+    results = render(found, options, out, workers=workers, watch=watch)
+    for result in progress(results, total=total, unit="clips"):
         if isinstance(result, Rejected):
             rejected.append(result)
         else:

@@ -4,7 +4,8 @@ A source that reads no files sets TAKES_PATH = False; its spec is `name:key=valu
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def open_scenes(spec: str) -> Iterator[Scene | Rejected]:
     if root is not None and not (place and root.exists()):
         raise TrajkitError(place or spec, "no such file or folder", f"name one: {name}:PATH")
     found: Iterator[Scene | Rejected] = module.scenes(root, options)
+    return found
+
+
+def list_scenes(specs: Iterable[str]) -> list[Scene | Rejected]:
+    """The scenes of all specs. Raises TrajkitError where two of them share an id, which would mix up their results."""
+    found = [scene for spec in specs for scene in open_scenes(spec)]
+    names = Counter(scene.id for scene in found if isinstance(scene, Scene))
+    twins = sorted(name for name, count in names.items() if count > 1)
+    if twins:
+        raise TrajkitError(f"scene {twins[0]}", "two captures share this id", "rename a folder, or give each its --out")
     return found
 
 
