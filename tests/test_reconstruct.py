@@ -165,7 +165,7 @@ def test_the_command_says_how_good_and_counts_what_it_could_not_use(
     finding = Finding(code="missing-transforms", level="error", where="x", message="no transforms.json")
     broken = Rejected(key="broken", findings=(finding,))
     found = [capture, broken]
-    monkeypatch.setattr("trajkit.commands.reconstruct.open_scenes", lambda spec: iter(found))
+    monkeypatch.setattr("trajkit.scenes.open_scenes", lambda spec: iter(found))
     for name in ("blobs.ply", "blobs.json"):  # finished: so the command has nothing to fit
         (tmp_path / name).write_bytes((made.parent / name).read_bytes())
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in as_dict(QUICK).items()]

@@ -19,7 +19,7 @@ from trajkit.errors import TrajkitError
 from trajkit.requirements import requirements
 
 LIMIT_S = 120  # a cold torch import from a network disk takes a minute; a probe that hangs is reported
-MODULES = {"pillow": "PIL"}  # distributions whose module is named otherwise
+MODULES = {"annotated-types": "annotated_types", "pillow": "PIL"}  # distributions whose module is named otherwise
 REFUSED = "refused: "  # how a probe's TrajkitError begins on its stderr
 
 
