@@ -40,7 +40,7 @@ def check(folder: Path, wanted: dict[str, str], where: str) -> None:
         if torn:
             raise SystemExit(f"{where}: {torn} counts as done but differs")
     if folder.is_dir():
-        clip.sweep(folder)
+        clip.sweep(folder, {name.split(".")[0] for name in wanted})
         left = sorted(killing.tree(folder))
         if left != sorted(name for name in wanted if name.split(".")[0] in done):
             raise SystemExit(f"{where}: the sweep left {left}")

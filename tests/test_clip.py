@@ -136,13 +136,14 @@ def test_a_sweep_removes_what_is_torn_and_nothing_else(tmp_path):
     for name in ("clip-0000.mp4.part", "clip-0002.depth.npz.part"):
         (tmp_path / name).write_bytes(b"half")
         torn.append(name)
-    for name in ("notes.txt.bak", "README", "plan.json", "a.tar.part"):
+    for name in ("notes.txt", "holiday.mp4", "film.mp4.part", "README", "plan.json", "a.tar.part"):
         (tmp_path / name).write_bytes(b"kept")
     (tmp_path / "folder.mp4").mkdir()
     kept = {path.name for path in tmp_path.iterdir()} - set(torn)
-    assert sweep(tmp_path) == sorted(torn)
+    keys = ["clip-0000", "clip-0001", "clip-0002"]
+    assert sweep(tmp_path, keys) == sorted(torn)
     assert {path.name for path in tmp_path.iterdir()} == kept
-    assert sweep(tmp_path) == []
+    assert sweep(tmp_path, keys) == []
 
 
 def grey(count: int, shape: tuple[int, ...] = (24, 32, 3), dtype: type = np.uint8) -> list[Frame]:

@@ -103,11 +103,17 @@ def test_render_dies_before_a_write_step(
     assert bytes_of(tmp_path) == wanted
 
 
-def test_what_a_killed_run_of_another_request_left_is_removed(kitchen: Kitchen, splat: Path, tmp_path: Path) -> None:
-    run = Run(tmp_path, splat)
-    torn = [tmp_path / "clips" / name for name in ("other.mp4", "other.txt", "other.camera.npz.part")]
-    torn[0].parent.mkdir()
-    for path in torn:
+def test_torn_files_go_and_the_owners_files_stay(
+    kitchen: Kitchen, splat: Path, whole: tuple[dict[str, str], float, float], tmp_path: Path
+) -> None:
+    run, clips = Run(tmp_path, splat), tmp_path / "clips"
+    key = next(Path(name).stem for name in whole[0] if name.endswith(".mp4"))
+    torn = [clips / f"{key}.mp4", clips / f"{key}.latent.safetensors.part"]
+    mine = [clips / name for name in ("holiday.mp4", "notes.txt", "film.mp4.part")]
+    clips.mkdir()
+    for path in (*torn, *mine):
         path.write_bytes(b"half")
     kitchen.run(*run.render)
-    assert not [path for path in torn if path.exists()]
+    assert all(path.read_bytes() == b"half" for path in mine), "what trajkit did not write is not its to remove"
+    assert torn[0].read_bytes() != b"half"
+    assert not torn[1].exists()

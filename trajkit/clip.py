@@ -102,19 +102,21 @@ def clip_keys(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json") if is_key(path.stem))
 
 
-def sweep(folder: Path) -> list[str]:
-    """Removes what an interrupted run left in a clip folder: .part files and members whose json is missing.
+def sweep(folder: Path, keys: Iterable[str]) -> list[str]:
+    """Removes what an interrupted run left of these clips: .part files, and members where the json is missing.
 
-    Returns the removed names, sorted. Other files are left alone. Nobody may be writing into the folder.
+    Returns the removed names, sorted. Files of other names are left alone: the folder may hold anything of its owner's.
     """
     removed = []
-    for path in sorted(folder.glob("*")):
-        key, _, suffix = path.name.partition(".")
-        torn = suffix.removesuffix(files.PART) in SUFFIXES and path.is_file()
-        if torn and (suffix.endswith(files.PART) or not member(folder, key, "json").exists()):
-            path.unlink()
-            removed.append(path.name)
-    return removed
+    for key in keys:
+        done = member(folder, key, "json").exists()
+        for suffix in SUFFIXES:
+            for ending in (files.PART,) if done else ("", files.PART):
+                path = member(folder, key, suffix + ending)
+                if path.is_file():
+                    path.unlink()
+                    removed.append(path.name)
+    return sorted(removed)
 
 
 def read_clip(folder: Path, key: str) -> Clip:

@@ -126,7 +126,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def remove_parts(folder: Path) -> None:
-    """Deletes what an interrupted run left half written directly in `folder`."""
-    for part in folder.glob("*" + PART):
+def remove_parts(folder: Path, prefix: str) -> None:
+    """Deletes what an interrupted run left half written directly in `folder` under names that start with `prefix`."""
+    for part in folder.glob(f"{prefix}*{PART}"):
         part.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def claim(out: Path, plan: Plan) -> None:
             raise TrajkitError(out, f"holds shards of another plan ({_difference(theirs, plan.record)})", REMEDY)
     elif stray := sorted(out.glob("*.tar")):
         raise TrajkitError(out, f"holds {stray[0].name} but no {PLAN}", REMEDY)
-    files.remove_parts(out)
+    files.remove_parts(out, "shard-")
     if not mine.is_file() or mine.read_bytes() != content:
         files.write_bytes(mine, content)
 

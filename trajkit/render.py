@@ -89,7 +89,6 @@ def render(
     """
     check_options(options)
     with files.locked(out):
-        sweep(out)
         work = functools.partial(prepare, out=out, options=options, watch=watch if workers == 1 else None)
         ready = run(work, _usable(scenes), workers, name=_scene_name)
         yield from _render_scenes(scenes, ready, options, out, workers)
@@ -222,6 +221,7 @@ def _renderer_of(job: Job) -> Any:
 
 def _render_scene(jobs: list[Job], out: Path, workers: int) -> Iterator[Clip | Rejected]:
     """The scene's clips in plan order; its ledger part is written once all are there."""
+    sweep(out, [job.key for job in jobs])
     done = set(clip_keys(out))
     fresh = run(functools.partial(make, out=out), [job for job in jobs if job.key not in done], workers, name=_job_name)
     rows = []

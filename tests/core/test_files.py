@@ -60,7 +60,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_leftovers_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4.part").touch()
-    (tmp_path / "b.mp4").touch()
-    files.remove_parts(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+    for name in ("shard-000000.tar.part", "shard-000000.tar", "holiday.mp4.part"):
+        (tmp_path / name).touch()
+    files.remove_parts(tmp_path, "shard-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.mp4.part", "shard-000000.tar"]
