@@ -180,6 +180,7 @@ RENDER = [
     Bad("odd size", render("--path=orbit", "--size=33x24"), "even"),
     Bad("size that is none", render("--path=orbit", "--size=33"), "WIDTHxHEIGHT", code=2),
     Bad("unknown renderer", render("--path=orbit", "--renderer=gsplatt"), "did you mean 'gsplat'"),
+    Bad("renderer option", render("--path=orbit", "--renderer=splats:dept=median"), "did you mean 'depth'"),
     Bad("toy renderer for a capture", lambda at: render("--path=orbit", "--renderer=toy", scene=f"dl3dv:{capture(at)};min_frames=3")(at), "not from toy", code=3),
     Bad("empty PLY", ply(b""), "a.ply", code=3),
     Bad("PLY that is text", ply(b"hello\nworld\n"), "a.ply", code=3),

@@ -1,5 +1,16 @@
 """The one error that a user can cause, and how it reads."""
 
+from collections.abc import Iterable
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The remedy for a name that is none of the choices: the one that is nearest, or all of them."""
+    import difflib
+
+    choices = list(choices)
+    near = difflib.get_close_matches(name, choices, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(choices)}"
+
 
 class TrajkitError(Exception):
     """Bad input, told in one line: the file or flag, what is wrong with it, and the remedy.

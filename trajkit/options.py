@@ -70,14 +70,6 @@ def build(cls: type[T], values: Mapping[str, object], *, where: str, **fixed: An
     return cls(**converted, **fixed)
 
 
-def describe(cls: type) -> list[tuple[str, str, str]]:
-    """(name, default with unit, help) of each settable field, for --help and `trajkit plugins`."""
-    return [
-        (name, f"{field.default} {field.metadata['unit']}".strip(), field.metadata["help"])
-        for name, field in settable(cls).items()
-    ]
-
-
 def as_dict(options: Any) -> dict[str, Any]:
     """The settable fields and their values, for provenance and the resolved copy."""
     return {name: getattr(options, name) for name in settable(type(options))}

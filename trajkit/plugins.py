@@ -1,6 +1,5 @@
 """The file name is the plugin name: finds `kind:name` in this package, in an entry point, or as package.module."""
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import ModuleType
 
-from trajkit.errors import TrajkitError
+from trajkit.errors import TrajkitError, nearest
 
 # kind -> (package that holds the built-in ones, names that a plugin must define: "a|b" = at least one)
 KINDS = {
@@ -77,9 +76,7 @@ def _module(kind: str, name: str) -> ModuleType:
         return _imported(kind, name, _published(kind).get(name, f"{package}.{name}"))
     if "." in name and _importable(name):
         return _imported(kind, name, name)
-    near = difflib.get_close_matches(name, names(kind), n=1)
-    remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names(kind))}"
-    raise TrajkitError(f"{kind} {name!r}", "no such plugin", remedy)
+    raise TrajkitError(f"{kind} {name!r}", "no such plugin", nearest(name, names(kind)))
 
 
 @functools.cache

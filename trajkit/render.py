@@ -63,7 +63,7 @@ def check_options(options: RenderOptions) -> None:
     for path in options.paths:
         path_options(path, options, lens)
     if options.renderer != "auto":
-        plugins.load("renderers", options_.split_spec(options.renderer)[0])
+        renderer_options(options.renderer)
 
 
 def path_options(path: str, options: RenderOptions, lens: Camera) -> tuple[ModuleType, Any]:
@@ -72,6 +72,13 @@ def path_options(path: str, options: RenderOptions, lens: Camera) -> tuple[Modul
     module = plugins.load("paths", name)
     fixed = {"frames": options.frames, "fps": options.fps, "camera": lens}
     return module, options_.parse(module.Options, text, where=f"--path {name}", **fixed)
+
+
+def renderer_options(spec: str) -> tuple[ModuleType, Any]:
+    """The renderer module and its options for a spec such as "splats:depth=median"."""
+    name, text = options_.split_spec(spec)
+    module = plugins.load("renderers", name)
+    return module, options_.parse(module.Options, text, where=f"--renderer {name}")
 
 
 def render(
@@ -212,10 +219,8 @@ def _renderer_of(job: Job) -> Any:
     wanted = (job.content, job.options.renderer)
     if wanted not in _held:
         _held.clear()
-        name, text = options_.split_spec(job.options.renderer)
-        module = plugins.load("renderers", name)
-        renderer_options = options_.parse(module.Options, text, where=f"--renderer {name}")
-        _held[wanted] = module.Renderer(job.scene, renderer_options)
+        module, chosen = renderer_options(job.options.renderer)
+        _held[wanted] = module.Renderer(job.scene, chosen)
     return _held[wanted]
 
 

@@ -1,6 +1,5 @@
 """Options that commands share, and how they report: progress on stderr, result on stdout."""
 
-import difflib
 import json
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from trajkit.errors import TrajkitError
+from trajkit.errors import TrajkitError, nearest
 from trajkit.files import write_bytes
 
 # What does not shape the result; a resolved copy leaves it out, so that it is the same wherever it was made.
@@ -53,10 +52,7 @@ def _lay(ctx: click.Context, values: dict[str, Any], where: str, *, over: bool) 
     for key, value in values.items():
         name = key.removeprefix(f"{ctx.command.name}.").replace("-", "_")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise TrajkitError(
-                where, f"unknown key {key!r}", f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
-            )
+            raise TrajkitError(where, f"unknown key {key!r}", nearest(name, known))
         laid[name] = [value] if known[name].multiple and not isinstance(value, list) else value
     before = dict(ctx.default_map or {})
     ctx.default_map = before | laid if over else laid | before

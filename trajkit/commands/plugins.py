@@ -1,6 +1,5 @@
 """`trajkit plugins`."""
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 
 from trajkit import options, plugins
 from trajkit.commands._common import emit, json_option
-from trajkit.errors import TrajkitError
+from trajkit.errors import TrajkitError, nearest
 
 
 @click.command("plugins")
@@ -37,9 +36,7 @@ def command(kind: str | None, name: str | None, as_json: bool) -> None:
 
 def _kind(kind: str) -> str:
     if kind not in plugins.KINDS:
-        near = difflib.get_close_matches(kind, plugins.KINDS, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(plugins.KINDS)}"
-        raise TrajkitError(f"KIND {kind!r}", "no such kind of plugin", remedy)
+        raise TrajkitError(f"KIND {kind!r}", "no such kind of plugin", nearest(kind, plugins.KINDS))
     return kind
 
 

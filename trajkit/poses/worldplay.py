@@ -25,7 +25,6 @@ Array = np.ndarray
 
 KEEPS = frozenset({"lens", "size", "frames"})
 INFERENCE, TRAINING = ("extrinsic", "K"), ("w2c", "intrinsic")  # the keys of a pose and its intrinsics
-STEP = 0.08  # units per latent at WorldPlay's own speed
 
 
 @dataclass(frozen=True, kw_only=True)
