@@ -14,9 +14,9 @@ from trajkit import se3
 from trajkit.camera import Camera
 from trajkit.commands.reconstruct import command
 from trajkit.errors import TrajkitError
-from trajkit.fit import View, halved, psnr_db
+from trajkit.fidelity import psnr_db
+from trajkit.fit import View, halved
 from trajkit.gaussians import read_ply
-from trajkit.options import as_dict
 from trajkit.reconstruct import Options, inscribed, photo_views, read_photo, reconstruct
 from trajkit.renderers.splats import Options as RenderOptions
 from trajkit.renderers.splats import Renderer
@@ -24,7 +24,7 @@ from trajkit.scene import Finding, Rejected, Scene
 from trajkit.scenes import open_scenes
 
 pytest.importorskip("pycolmap")
-QUICK = Options(longest=200, iterations=220, gaussians=3000)
+QUICK = Options(engine="cpu:longest=200,iterations=220,gaussians=3000")
 LENS = (0.05, -0.02, 0.001, -0.001)
 
 
@@ -54,7 +54,7 @@ def test_held_out_photos_look_like_the_photos(made: Path, capture: Scene) -> Non
     assert record["held_out"] == ["0000.png", "0008.png"]
     assert record["photos"] == len(record["psnr_by_photo_db"]) == 16
     assert 20 < record["psnr_held_out_db"] < record["psnr_fitted_db"] + 1
-    assert record["points"] < record["gaussians"] == len(read_ply(made)) <= QUICK.gaussians
+    assert record["points"] < record["gaussians"] == len(read_ply(made)) <= 3000
 
 
 def test_splats_lie_in_the_scenes_own_world(made: Path, capture: Scene) -> None:
@@ -89,7 +89,7 @@ def test_a_finished_scene_is_left_alone_until_something_changes(
     assert reconstruct(capture, QUICK, made.parent) == made
     turned = capture.seen.moved(se3.Similarity(1.0, se3.axis_rotation("x", 1.0), np.zeros(3)))
     for scene, options in (
-        (capture, replace(QUICK, iterations=121)),
+        (capture, Options(engine="cpu:longest=200,iterations=121,gaussians=3000")),
         (capture, replace(QUICK, seed=1)),
         (replace(capture, seen=turned), QUICK),
     ):
@@ -168,14 +168,14 @@ def test_the_command_says_how_good_and_counts_what_it_could_not_use(
     monkeypatch.setattr("trajkit.scenes.open_scenes", lambda spec: iter(found))
     for name in ("blobs.ply", "blobs.json"):  # finished: so the command has nothing to fit
         (tmp_path / name).write_bytes((made.parent / name).read_bytes())
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in as_dict(QUICK).items()]
+    arguments = ["--engine", QUICK.engine]
     result = CliRunner().invoke(command, ["any:", "--out", str(tmp_path), "--json", *arguments], standalone_mode=False)
     report = json.loads(result.stdout)
     assert result.return_value == 3
     assert report["rejected"] == {"broken": broken.reason}
     assert report["psnr_held_out_db"]["blobs"] > 20
     plan = CliRunner().invoke(command, ["any:", "--out", str(tmp_path / "new"), "--dry-run"], standalone_mode=False)
-    assert "longest: 480" in plan.stdout
+    assert "engine: auto" in plan.stdout
     assert not (tmp_path / "new").exists()
     found[1] = capture
     with pytest.raises(TrajkitError, match="share this id"):

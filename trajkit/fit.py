@@ -19,19 +19,22 @@ from scipy.spatial.transform import Rotation
 from trajkit.camera import Camera
 from trajkit.gaussians import Gaussians
 from trajkit.harmonics import C0
-from trajkit.rasterize import FAST, activate, blend, project, rasterize
+from trajkit.rasterize import FAST, activate, blend, project
 from trajkit.rasterize_backward import backward
 
 Array = np.ndarray
 Watch = Callable[
     [Iterable[int], int, str], Iterable[int]
 ]  # passes on items of a total, counted in a unit, and may show them
+Judge = Callable[[Gaussians], float]  # dB, more is better
 # Adam's learning rates, four times those of Kerbl et al. 2023 since there are thirty times fewer steps (tuned on a real
 # capture: higher ones gain nothing more); that of the means is in units of the scene's size and decays to a tenth
 RATES = {"means": 6e-4, "log_scales": 0.02, "quaternions_wxyz": 4e-3, "logit_opacities": 0.05, "sh": 0.01}
 DECAY = 0.1
 DIRECTIONAL = 1 / 20  # of the colour's rate, for harmonics above the constant one
 FIRST_OPACITY = 0.1
+LOOK_EVERY = 250  # steps between the judge's looks, once growth has ended
+GAIN = 0.02  # dB that counts as one
 GROW_EVERY = 100  # steps
 GROW_UNTIL = 0.75  # of the steps
 HALF_SIZE_UNTIL = 0.6  # of the steps
@@ -49,6 +52,7 @@ class FitOptions:
     budget: int  # most Gaussians that growth may reach
     sh_degree: int
     near: float  # z below which nothing is drawn, scene units
+    patience: int = 0  # looks of the judge without a gain after which to stop; 0 = never
 
 
 class View(NamedTuple):
@@ -60,14 +64,23 @@ class View(NamedTuple):
 
 
 def fit(
-    start: Gaussians, views: list[View], options: FitOptions, rng: np.random.Generator, watch: Watch | None = None
+    start: Gaussians,
+    views: list[View],
+    options: FitOptions,
+    rng: np.random.Generator,
+    watch: Watch | None = None,
+    judge: Judge | None = None,
 ) -> Gaussians:
-    """Gaussians that look like the photos from where they were taken; same input and generator, same result."""
+    """Gaussians that look like the photos from where they were taken; same input and generator, same result.
+
+    With a judge and `patience`, the best that the judge saw; the steps end once it has seen no gain for long.
+    """
     fitter = _Fitter(start, scene_size(views, start.means), options.near)
     halves = [halved(view) for view in views]
     steps = range(options.steps)
     order = _shuffled(len(views), rng)
     grown = max(1, int(options.steps * GROW_UNTIL))
+    best = _Best(judge if options.patience else None)
     with ThreadPoolExecutor(2) as pool:
         for step in watch(steps, options.steps, "step") if watch else steps:
             pictures = halves if step < HALF_SIZE_UNTIL * options.steps else views
@@ -75,14 +88,11 @@ def fit(
             if (step + 1) % GROW_EVERY == 0 and step + 1 <= grown:
                 share = (step + 1) / grown
                 fitter.grow(int(len(start) * (max(options.budget, len(start)) / len(start)) ** share), rng)
-    return fitter.gaussians
-
-
-def psnr_db(gaussians: Gaussians, view: View, near: float) -> float:
-    """Peak signal-to-noise ratio (dB) of the rendered picture, clipped to 0..1, against the photo."""
-    picture = rasterize(activate(gaussians), view.camera, view.world_to_camera, near=near).rgb.clip(0, 1)
-    error = float(np.mean((picture - view.photo / np.float64(255)) ** 2))
-    return -10 * math.log10(max(error, 1e-10))
+            if step + 1 >= grown and ((step + 1) % LOOK_EVERY == 0 or step + 1 == options.steps):
+                best.look(fitter.gaussians)
+                if best.waited >= options.patience > 0:
+                    break
+    return best.gaussians or fitter.gaussians
 
 
 def initial(points: Float[Array, "n 3"], colours: UInt8[Array, "n 3"], sh_degree: int) -> Gaussians:
@@ -122,6 +132,24 @@ def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:
     """Numbers of views without end: all of them in a random order, then all again in another."""
     while True:
         yield from map(int, rng.permutation(count))
+
+
+class _Best:
+    """The best Gaussians that a judge has seen, and how many looks ago that was."""
+
+    def __init__(self, judge: Judge | None) -> None:
+        self.judge, self.top, self.waited = judge, -math.inf, 0
+        self.gaussians: Gaussians | None = None
+
+    def look(self, gaussians: Gaussians) -> None:
+        """Judges them, and keeps a copy where they are better."""
+        if self.judge is None:
+            return
+        score = self.judge(gaussians)
+        self.waited = 0 if score > self.top + GAIN else self.waited + 1
+        if score > self.top:
+            self.top = score
+            self.gaussians = Gaussians(**{name: getattr(gaussians, name).copy() for name in RATES})
 
 
 class _Fitter:

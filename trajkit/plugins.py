@@ -15,6 +15,7 @@ KINDS = {
     "scenes": ("trajkit.scenes", ("scenes", "Options")),
     "poses": ("trajkit.poses", ("read|write",)),
     "paths": ("trajkit.paths", ("Options", "sample")),
+    "engines": ("trajkit.engines", ("Options", "fit")),
     "renderers": ("trajkit.renderers", ("Renderer", "Options")),
     "readers": ("trajkit.readers", ("probe", "read")),
 }

@@ -1,4 +1,4 @@
-"""From a posed capture to Gaussian splats: undistort, triangulate with the poses as they are, fit, measure."""
+"""From a posed capture to Gaussian splats: undistort, triangulate with the poses as they are, fit, measure, judge."""
 
 import dataclasses
 import hashlib
@@ -6,46 +6,54 @@ import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from trajkit import __version__, files, seeding
+from trajkit import __version__, cuda, files, plugins, seeding
+from trajkit import options as options_
 from trajkit.camera import Camera
+from trajkit.engines import EngineOptions, Task
 from trajkit.errors import TrajkitError
-from trajkit.fit import FitOptions, View, Watch, fit, initial, psnr_db
+from trajkit.fidelity import Fidelity, fidelity
+from trajkit.fit import View, Watch
 from trajkit.gaussians import Gaussians, write_ply
+from trajkit.ledger import Row
 from trajkit.options import as_dict, option
+from trajkit.rasterize import activate
 from trajkit.renderers.splats import near_plane
 from trajkit.scene import Scene
 from trajkit.sparse import triangulate
 from trajkit.undistort import undistorted_image
 
 Array = np.ndarray
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 HELD_OUT_EVERY = 8  # photos: 0, 8, 16, ... are never fitted, and judge the result (as in Barron et al. 2022)
 FEWEST_PHOTOS = 3
+MEASURES = {"psnr_held_out_db": "min_psnr_db", "ssim_held_out": "min_ssim", "coverage_held_out": "min_coverage"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How to turn photos into splats."""
+    """How to turn photos into splats, and which splats are good enough."""
 
-    longest: int = option(480, "longest side that photos are reduced to", unit="px", low=64, high=8192)
-    iterations: int = option(1000, "steps of the optimiser, one photo each", low=1, high=1_000_000)
-    gaussians: int = option(40_000, "most Gaussians that growth may reach", low=100, high=10_000_000)
-    sh_degree: int = option(1, "degree of the colours' spherical harmonics", low=0, high=3)
+    engine: str = option("auto", "cpu, gsplat or nerfstudio, with options; auto: gsplat where there is a GPU, else cpu")
+    min_psnr_db: float = option(16.0, "least mean PSNR of held-out photos", unit="dB", low=0.0, high=60.0)
+    min_ssim: float = option(0.3, "least mean SSIM of held-out photos", low=0.0, high=1.0)
+    min_coverage: float = option(0.6, "least mean share of a held-out photo that splats cover", low=0.0, high=1.0)
     seed: int = 0
 
 
 def reconstruct(scene: Scene, options: Options, folder: Path, *, watch: Watch | None = None) -> Path:
     """Path of folder/<scene.id>.ply, Gaussians in the scene's own world; <scene.id>.json beside it says how good.
 
-    Both are whole or absent, and the record is last: when it is there and names the same photos, poses and options,
-    nothing is done. Same input and seed, same bytes. `watch` passes the optimiser's steps on and may show them.
-    Raises TrajkitError for a scene without photos, a photo that cannot be read, and poses that no points agree with.
+    Both are whole or absent, and the record is last: when it is there and names the same photos, poses and engine,
+    nothing is fitted again. Same input and seed, same bytes (the CPU engine). `watch` passes the optimiser's steps on
+    and may show them. Raises TrajkitError for a scene without photos, a photo that cannot be read, poses that no
+    points agree with, and splats that fall below a threshold; the files of the latter stay, for looking at.
     """
     where = f"scene {scene.id}"
     if scene.seen is None or len(scene.photos) != len(scene.seen):
@@ -53,20 +61,102 @@ def reconstruct(scene: Scene, options: Options, folder: Path, *, watch: Watch | 
     if len(scene.photos) < FEWEST_PHOTOS:
         raise TrajkitError(where, f"has {len(scene.photos)} photos", f"give at least {FEWEST_PHOTOS}, better 30")
     splat, record = folder / f"{scene.id}.ply", folder / f"{scene.id}.json"
-    wanted = {"inputs": _digest(scene), "options": as_dict(options) | {"seed": options.seed}}
-    if _finished(splat, record, wanted):
-        return splat
-    views = photo_views(scene, options.longest)
-    fitted = [view for index, view in enumerate(views) if not _held_out(index)]
-    points, colours = triangulate(fitted, where)
-    gaussians = _fit(initial(points, colours, options.sh_degree), fitted, scene, options, watch)
-    write_ply(gaussians, splat)
-    quality = _quality(scene, views, gaussians)
-    facts = {"points": len(points), "gaussians": len(gaussians), "splat_sha256": files.sha256(splat)}
-    versions = {"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy", "pycolmap", "scipy")}
-    about = {"version": RECORD_VERSION, "scene": scene.id, "source": scene.source, "licence": scene.licence}
-    files.write_bytes(record, files.json_bytes(about | wanted | facts | quality | {"versions": versions}))
+    name, engine, chosen = engine_of(options.engine)
+    wanted = {"inputs": _digest(scene), "engine": {"name": name} | as_dict(chosen), "seed": options.seed}
+    if not _finished(splat, record, wanted):
+        facts = _build(scene, engine, chosen, options.seed, splat, watch)
+        versions = {"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy", "pycolmap", "scipy")}
+        about = {"version": RECORD_VERSION, "scene": scene.id, "source": scene.source, "licence": scene.licence}
+        files.write_bytes(record, files.json_bytes(about | wanted | facts | {"versions": versions}))
+    refuse(read_record(record), options, where)
     return splat
+
+
+def engine_of(spec: str) -> tuple[str, ModuleType, EngineOptions]:
+    """(name, module, options) of an engine's spec, such as "cpu:iterations=2000"."""
+    name, text = options_.split_spec(spec)
+    name = ("gsplat" if cuda.usable() else "cpu") if name == "auto" else name
+    module = plugins.load("engines", name)
+    return name, module, options_.parse(module.Options, text, where=f"--engine {name}")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The quality record that `reconstruct` wrote. Raises TrajkitError where it is missing or lacks a measure."""
+    found = files.read_json(path)
+    absent = [name for name in MEASURES if not isinstance(found.get(name), int | float)]
+    if absent:
+        raise TrajkitError(path, f"no number {absent[0]}", "delete it, so that the scene is reconstructed again")
+    return found
+
+
+def refuse(record: dict[str, Any], options: Options, where: str) -> None:
+    """Raises TrajkitError naming each measure of the record that falls below its threshold."""
+    low = [row for row in measures(record, options) if row.state == "rejected"]
+    if low:
+        problem = "the reconstruction is not good enough: " + "; ".join(row.reason for row in low)
+        remedy = "take more or sharper photos, check the poses' convention, or lower the threshold"
+        raise TrajkitError(where, problem, remedy)
+
+
+def measures(record: dict[str, Any], options: Options) -> list[Row]:
+    """One ledger row per measure of held-out photos, with its threshold."""
+    rows = []
+    for name, threshold in MEASURES.items():
+        value, least = float(record[name]), float(getattr(options, threshold))
+        low = value < least
+        reason = f"{name} {value:.3g} is below {least:g}" if low else ""
+        rows.append(
+            Row(
+                key=str(record["scene"]),
+                stage="reconstruct",
+                state="rejected" if low else "accepted",
+                reason=reason,
+                metric=name,
+                value=value,
+                threshold=least,
+            )
+        )
+    return rows
+
+
+def ledger_rows(scene: Scene, result: Path | TrajkitError, options: Options, folder: Path) -> list[Row]:
+    """What the ledger keeps of one scene's reconstruction in `folder`: its measures, or why there are none."""
+    record = folder / f"{scene.id}.json"
+    if isinstance(result, TrajkitError) and not record.is_file():
+        return [Row(key=scene.id, stage="reconstruct", state="rejected", reason=str(result))]
+    return measures(read_record(record), options)
+
+
+def _build(
+    scene: Scene, engine: ModuleType, chosen: EngineOptions, seed: int, splat: Path, watch: Watch | None
+) -> dict[str, Any]:
+    """Writes the splats and returns what was measured. They are fitted around the origin, where float32 is finest."""
+    views = photo_views(scene, chosen.longest)
+    fitted = [view for index, view in enumerate(views) if not _held_out(index)]
+    points, colours = triangulate(fitted, f"scene {scene.id}")
+    middle = np.median(points, axis=0)
+    moved = [_moved(view, middle) for view in views]
+    task = Task(
+        scene=scene,
+        fitted=[view for index, view in enumerate(moved) if not _held_out(index)],
+        held=[view for index, view in enumerate(moved) if _held_out(index)],
+        points=points - middle,
+        colours=colours,
+        near=near_plane(scene),
+        rng=seeding.generator(seed, "reconstruct", scene.id),
+    )
+    gaussians: Gaussians = engine.fit(task, chosen, watch)
+    gaussians = dataclasses.replace(gaussians, means=gaussians.means + middle)
+    write_ply(gaussians, splat)
+    facts = {"points": len(points), "gaussians": len(gaussians), "splat_sha256": files.sha256(splat)}
+    return facts | _quality(scene, views, gaussians)
+
+
+def _moved(view: View, middle: Float64[Array, "3"]) -> View:
+    """The view in a world whose origin is `middle`."""
+    pose = view.world_to_camera.copy()
+    pose[:3, 3] += pose[:3, :3] @ middle
+    return view._replace(world_to_camera=pose)
 
 
 def photo_views(scene: Scene, longest: int) -> list[View]:
@@ -122,37 +212,26 @@ def inscribed(camera: Camera) -> Camera:
     return camera.undistorted().cropped(left, top, right - left, bottom - top)
 
 
-def _fit(start: Gaussians, views: list[View], scene: Scene, options: Options, watch: Watch | None) -> Gaussians:
-    """Fits around the origin, where float32 is finest, and moves the result back into the scene's world."""
-    middle = np.median(start.means.astype(np.float64), axis=0)
-    moved = []
-    for view in views:
-        pose = view.world_to_camera.copy()
-        pose[:3, 3] += pose[:3, :3] @ middle
-        moved.append(view._replace(world_to_camera=pose))
-    settings = FitOptions(
-        steps=options.iterations, budget=options.gaussians, sh_degree=options.sh_degree, near=near_plane(scene)
-    )
-    rng = seeding.generator(options.seed, "reconstruct", scene.id)
-    gaussians = fit(dataclasses.replace(start, means=start.means - middle), moved, settings, rng, watch)
-    return dataclasses.replace(gaussians, means=gaussians.means + middle)
-
-
 def _held_out(index: int) -> bool:
     return index % HELD_OUT_EVERY == 0
 
 
 def _quality(scene: Scene, views: list[View], gaussians: Gaussians) -> dict[str, Any]:
-    """PSNR (dB) of every photo, those that were fitted and those that were not."""
-    scores = [round(psnr_db(gaussians, view, near_plane(scene)), 3) for view in views]
-    held = [score for index, score in enumerate(scores) if _held_out(index)]
-    rest = [score for index, score in enumerate(scores) if not _held_out(index)]
+    """PSNR (dB), SSIM and coverage of photos that were not fitted, and PSNR of those that were."""
+    splats, near = activate(gaussians), near_plane(scene)
+    scores = [fidelity(splats, view, near) for view in views]
+    held = Fidelity(*np.mean([score for index, score in enumerate(scores) if _held_out(index)], axis=0))
+    rest = [score.psnr_db for index, score in enumerate(scores) if not _held_out(index)]
     return {
         "photos": len(views),
         "size": [views[0].camera.width, views[0].camera.height],
-        "psnr_held_out_db": round(float(np.mean(held)), 3),
+        "psnr_held_out_db": round(held.psnr_db, 3),
+        "ssim_held_out": round(held.ssim, 4),
+        "coverage_held_out": round(held.coverage, 4),
         "psnr_fitted_db": round(float(np.mean(rest)), 3),
-        "psnr_by_photo_db": {path.name: score for path, score in zip(scene.photos, scores, strict=True)},
+        "psnr_by_photo_db": {
+            path.name: round(score.psnr_db, 3) for path, score in zip(scene.photos, scores, strict=True)
+        },
         "held_out": [path.name for index, path in enumerate(scene.photos) if _held_out(index)],
     }
 

@@ -1,6 +1,5 @@
 """The render stage: scenes x paths -> clips. The unit of work is one clip, planned from (seed, scene, index)."""
 
-import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trajkit import __version__, files, plugins, seeding
+from trajkit import __version__, cuda, files, plugins, seeding
 from trajkit import options as options_
 from trajkit.camera import Camera
 from trajkit.clip import Clip, clip_keys, read_clip, sweep, write_clip
@@ -165,20 +164,7 @@ def renderer_spec(scene: Scene, options: RenderOptions) -> str:
         return options.renderer
     if scene.source.startswith("toy:"):
         return "toy"
-    return "gsplat" if _cuda_usable() else "splats"
-
-
-@functools.cache
-def _cuda_usable() -> bool:
-    """Whether the gsplat renderer can run; torch, which takes seconds to import, is asked only where a driver is."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-        plugins.load("renderers", "gsplat")
-    except (OSError, TrajkitError):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
+    return "gsplat" if cuda.usable() else "splats"
 
 
 def clip_lens(scene: Scene, options: RenderOptions) -> Camera:

@@ -8,9 +8,10 @@ import click
 from trajkit.cli import REJECTED
 from trajkit.commands._common import emit, keep_resolved, stage_options, watch
 from trajkit.errors import TrajkitError
-from trajkit.files import locked, read_json
+from trajkit.files import locked
+from trajkit.ledger import Ledger
 from trajkit.options import as_dict, build
-from trajkit.reconstruct import Options, reconstruct
+from trajkit.reconstruct import Options, ledger_rows, read_record, reconstruct
 from trajkit.scene import Rejected, Scene
 from trajkit.scenes import list_scenes
 from trajkit.work import run
@@ -19,11 +20,13 @@ from trajkit.work import run
 @click.command("reconstruct")
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
 @click.option(
-    "--longest", type=int, default=480, show_default=True, metavar="PX", help="Longest side that photos are reduced to."
+    "--engine", default="auto", show_default=True, metavar="SPEC", help="cpu, gsplat, nerfstudio or auto; with options."
 )
-@click.option("--iterations", type=int, default=1000, show_default=True, metavar="N", help="Steps of the optimiser.")
-@click.option("--gaussians", type=int, default=40_000, show_default=True, metavar="N", help="Most Gaussians per scene.")
-@click.option("--sh-degree", type=int, default=1, show_default=True, metavar="0..3", help="Harmonics of the colours.")
+@click.option(
+    "--min-psnr", "min_psnr_db", default=16.0, show_default=True, metavar="DB", help="Least on held-out photos."
+)
+@click.option("--min-ssim", default=0.3, show_default=True, metavar="0..1", help="Least on held-out photos.")
+@click.option("--min-coverage", default=0.6, show_default=True, metavar="0..1", help="Least on held-out photos.")
 @stage_options
 def command(
     scenes: tuple[str, ...],
@@ -40,7 +43,8 @@ def command(
     trajkit reconstruct dl3dv:scans/abc --out splats
 
     SCENE is SOURCE:PATH, such as dl3dv:FOLDER or colmap:MODEL. Poses are kept as they are. Every eighth photo is held
-    out and judges the result (PSNR in dB). A scene whose record is there is not done again.
+    out and judges the result: PSNR, SSIM and the share that splats cover; a scene below a threshold is rejected. A
+    scene whose record is there is not fitted again. `trajkit plugins engines` lists engines with their options.
     Exit code 3: some scenes were rejected.
     """
     options = build(Options, fields, where="trajkit reconstruct", seed=seed)
@@ -60,7 +64,8 @@ def command(
             if isinstance(result, TrajkitError):
                 rejected[scene.id] = str(result)
             else:
-                done[scene.id] = read_json(out / f"{scene.id}.json")["psnr_held_out_db"]
+                done[scene.id] = read_record(out / f"{scene.id}.json")["psnr_held_out_db"]
+            Ledger(out).append(f"reconstruct-{scene.id}", ledger_rows(scene, result, options, out))
     lines = [f"rejected {key}: {reason}" for key, reason in rejected.items()]
     lines += [f"{out / key}.ply: {psnr_db:.2f} dB on held-out photos" for key, psnr_db in done.items()]
     emit({"out": str(out), "psnr_held_out_db": done, "rejected": rejected}, as_json, lines)
