@@ -4,14 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test lint bench system clean
+.PHONY: demo test lint bench nerfstudio system clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo-ready
 	$(BIN)/trajkit demo --out demo
 
 test: .venv/test-ready lint
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: .venv/test-ready
 	$(BIN)/ruff check .
@@ -21,6 +21,10 @@ lint: .venv/test-ready
 # Benchmarks print; docs/benchmarks.md keeps what they printed.
 bench: .venv/test-ready
 	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# The programs ns-train and ns-export for `trajkit reconstruct --engine nerfstudio:programs=.nerfstudio/bin`, in an
+# environment of their own (7 GB): nerfstudio pins old versions of what trajkit needs. Compiles CUDA code at first use.
+nerfstudio: .nerfstudio/ready
 
 # Optional system packages, for tests that are skipped without them: FFmpeg's libraries (torchcodec), Chromium (pages).
 system:
@@ -33,6 +37,11 @@ system:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	touch $@
 
+.nerfstudio/ready: .venv/uv-ready
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .nerfstudio
+	$(BIN)/uv pip install --quiet --python .nerfstudio/bin/python nerfstudio==1.1.5 torch==2.13.0 ninja 'setuptools<81'
+	touch $@
+
 .venv/demo-ready: .venv/uv-ready pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[capture]'
 	touch $@
@@ -42,4 +51,4 @@ system:
 	touch $@ .venv/demo-ready
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .nerfstudio demo

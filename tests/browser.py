@@ -87,8 +87,11 @@ class Browser:
     def media(self, **features: str) -> None:
         """Emulates media features, such as prefers_color_scheme="dark"."""
         pairs = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        body = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": pairs}}
-        self._call("POST", f"{self.session}/goog/cdp/execute", body)
+        self.command("Emulation.setEmulatedMedia", {"features": pairs})
+
+    def command(self, name: str, parameters: dict) -> None:
+        """One of Chromium's own commands (DevTools protocol)."""
+        self._call("POST", f"{self.session}/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def complaints(self) -> list[str]:
         """What the console has collected since the last call: errors, blocked requests, warnings."""

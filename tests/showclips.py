@@ -77,6 +77,33 @@ def write_clips(folder: Path, depth: DepthKind | None = None) -> list[str]:
     return ["hall-a", "hall-b", "street", "the-one"]
 
 
+def write_refused(folder: Path, count: int = 3, scene: str = "hall") -> list[str]:
+    """Leaves refused paths as render does: every other one is too near at frame 6, the rest unseen and near; a record
+    of the reconstruction beside them. Returns the keys, sorted."""
+    keys = []
+    for number in range(count):
+        key = f"{scene}-refused-{number}"
+        path = Trajectory.from_camera(walk(step=0.1 + 0.05 * number, turn_deg=-4.0), LENS, fps=FPS)
+        reasons = {"clearance": {"value": 0.031, "threshold": 0.15, "frame": 6}}
+        if number % 2:
+            reasons["unseen"] = {"value": 0.4, "threshold": 0.9, "frame": 11}
+        record = {
+            "version": 1,
+            "key": key,
+            "scene": scene,
+            "path": EVIL if number == 0 else "orbit",
+            "reason": EVIL if number == 0 else "clearance 0.031 is below 0.15 at frame 6",
+            "reasons": reasons,
+            "tries": 8,
+        }
+        files.write_bytes(folder / f"refused/{key}.camera.npz", camera_bytes(path))
+        files.write_bytes(folder / f"refused/{key}.json", files.json_bytes(record))
+        keys.append(key)
+    quality = {"photos": 50, "psnr_held_out_db": 24.126, "ssim_held_out": 0.8125, "coverage_held_out": 0.97}
+    files.write_bytes(folder / f"scenes/{scene}.json", files.json_bytes(quality | {"scene": scene}))
+    return keys
+
+
 def content_of(page: Path) -> dict:
     """The data that a page carries, parsed from it as a browser would."""
     text = (page / "index.html").read_text(encoding="utf-8")

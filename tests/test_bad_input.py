@@ -297,6 +297,14 @@ STORE = [
     Bad("show of an empty folder", lambda at: ["show", _made(at / "e"), "--out", at / "out"], "e"),
     Bad("reconstruct without photos", lambda at: ["reconstruct", "toy:", "--out", at / "out"], "no photo", code=3),
     Bad("reconstruct one photo", lambda at: ["reconstruct", f"dl3dv:{_single(at)}", "--out", at / "out"], "1 usable of 1", code=3),
+    Bad("reconstruct from no photos", lambda at: ["reconstruct", f"photos:{_made(at / 'e')}", "--out", at / "out"], "0 usable photos, not 3", code=3),
+    Bad("reconstruct from a file as photos", lambda at: ["reconstruct", f"photos:{text(at / 'a.jpg', 'x')}", "--out", at / "out"], "no folder"),
+    Bad("reconstruct from photos of nothing", lambda at: ["reconstruct", f"photos:{_blank(at / 'b')}", "--engine=cpu", "--out", at / "out"], "none of its 3 photos fit", code=3),
+    Bad("reconstruct with an unknown mapper", lambda at: ["reconstruct", f"photos:{_made(at / 'e')};mapper=globl", "--out", at / "out"], "use one of both, incremental, global"),
+    Bad("reconstruct without .camera files", lambda at: ["reconstruct", f"strecha:{_made(at / 'e')}", "--out", at / "out"], "holds no PHOTO.camera", code=3),
+    Bad("reconstruct with a .camera cut short", lambda at: ["reconstruct", f"strecha:{text(at / 's/1.jpg.camera', '9 0 1').parent}", "--out", at / "out"], "1 lines, not 9", code=3),
+    Bad("convert a .camera cut short", lambda at: ["convert", text(at / "s/1.jpg.camera", "9 0 1\n0 9 1\n").parent, at / "out.txt", "--to=kitti"], "2 lines, not 9"),
+    Bad("reconstruct by programs that are not there", lambda at: ["reconstruct", f"photos:{_blank(at / 'b')}", f"--engine=nerfstudio:programs={at}", "--out", at / "out"], "needs the program ns-train", code=3),
     Bad("plugins of an unknown kind", lambda at: ["plugins", "scene"], "did you mean 'scenes'"),
     Bad("plugins of an unknown name", lambda at: ["plugins", "paths", "orbits"], "did you mean 'orbit'"),
 ]  # fmt: skip
@@ -304,6 +312,14 @@ STORE = [
 
 def _made(folder: Path) -> Path:
     folder.mkdir()
+    return folder
+
+
+def _blank(folder: Path) -> Path:
+    """Three grey photos."""
+    folder.mkdir()
+    for index in range(3):
+        Image.new("RGB", (64, 48), (90, 90, 90)).save(folder / f"{index}.png")
     return folder
 
 

@@ -95,7 +95,7 @@ def test_mistakes_in_an_option_file_are_named(tmp_path: Path, text: str, words: 
 
 def test_the_resolved_copy_is_read_back_to_the_same_options(tmp_path: Path) -> None:
     flags = ("--frames", 5, "--size", "64x48", "--count", 1)
-    code, _, err = trajkit("render", "toy:", "--path", "orbit:turns=0.1", *flags, "--out", tmp_path / "a")
+    code, _, err = trajkit("render", "toy:", "--path", "orbit:turns=0.01", *flags, "--out", tmp_path / "a")
     assert code == 0, err
     resolved = tmp_path / "a/render.toml"
     assert tomllib.loads(resolved.read_text())["render"]["size"] == "64x48"

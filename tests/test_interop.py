@@ -133,7 +133,7 @@ def test_hugging_face_datasets_reads_them(shards, clips, tmp_path):
 def test_ray_reads_them(shards, clips, tmp_path):
     program = """
         import io, numpy, ray
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
         found = {}
         for row in ray.data.read_webdataset(sys.argv[1], file_extensions=["tar"]).iter_rows():
             arrays = numpy.load(io.BytesIO(row["camera.npz"]), allow_pickle=False)

@@ -73,7 +73,7 @@ def test_same_input_and_seed_give_the_same_bytes(made: Path, capture: Scene, tmp
     again = reconstruct(capture, QUICK, tmp_path)
     assert again.read_bytes() == made.read_bytes()
     assert again.with_suffix(".json").read_bytes() == made.with_suffix(".json").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs.json", "blobs.ply"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs.json", "blobs.judges.npz", "blobs.ply"]
     text = again.with_suffix(".json").read_text()
     assert str(tmp_path) not in text
     assert str(capture.photos[0].parent) not in text

@@ -17,11 +17,12 @@ from showclips import EVIL, FPS, FRAMES, LENS, colour, content_of, walk, write_c
 
 from trajkit.cli import group
 from trajkit.errors import TrajkitError
-from trajkit.show import ShowOptions, find, select, show
+from trajkit.show import ShowOptions, find, show
 from trajkit.show.exhibit import RAMP, STILLS, colour_at
+from trajkit.show.found import select
 from trajkit.show.page import HERE, script_json
 from trajkit.show.place import Place
-from trajkit.show.sheet import CELL_HEIGHT, CELL_WIDTH, GAP, HEAD, LABEL, MARGIN, ROW, WIDTH, path_plot
+from trajkit.show.sheet import CARD, CELL_HEIGHT, CELL_WIDTH, GAP, HEAD, LABEL, MAP_WIDTH, MARGIN, ROW, WIDTH, paths_map
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_strings_from_data_stay_text(shown: Path) -> None:
     assert EVIL not in text
     assert "<img src=x" not in text
     assert [tag for tag, _ in Tags(text).tags].count("script") == 2
-    clip = content_of(shown)["clips"][0]
+    clip = content_of(shown)["items"][0]
     assert clip["caption"] == EVIL
     assert ["Source", EVIL] in clip["facts"]
     assert "innerHTML" not in text
@@ -93,7 +94,7 @@ def test_script_json(evil: str) -> None:
 
 
 def test_numbers_of_a_clip(shown: Path) -> None:
-    hall, _, street, one = content_of(shown)["clips"]
+    hall, _, street, one = content_of(shown)["items"]
     assert (hall["unit"], hall["scale"], hall["frames"], hall["width"], hall["height"]) == ("u", "sfm", FRAMES, 64, 48)
     assert hall["length"] == pytest.approx(0.1 * (FRAMES - 1), rel=1e-4)
     assert hall["speed"] == {"mean": pytest.approx(1.0, rel=1e-4), "max": pytest.approx(1.0, rel=1e-4)}
@@ -106,7 +107,7 @@ def test_numbers_of_a_clip(shown: Path) -> None:
 
 
 def test_poses_and_lens_of_a_clip(shown: Path) -> None:
-    hall = content_of(shown)["clips"][0]
+    hall = content_of(shown)["items"][0]
     poses = np.frombuffer(base64.b64decode(hall["poses"]), "<f4").reshape(-1, 3, 4)
     assert poses == pytest.approx(walk()[:, :3], abs=1e-6)
     assert hall["intrinsics"] == [[LENS.fx, LENS.fy, LENS.cx, LENS.cy]]
@@ -114,7 +115,7 @@ def test_poses_and_lens_of_a_clip(shown: Path) -> None:
 
 def test_captured_cameras_belong_to_their_scene(shown: Path) -> None:
     content = content_of(shown)
-    places = [content["places"][clip["place"]] for clip in content["clips"]]
+    places = [content["places"][clip["place"]] for clip in content["items"]]
     assert [place["id"] for place in places] == ["hall", "hall", "clip street", "clip the-one"]
     assert places[0]["cameras"]["n"] == 3
     assert places[2]["cameras"] is None
@@ -133,7 +134,7 @@ def test_videos_within_the_limit(clips: Path, tmp_path: Path, limit: int, carrie
     size = (clips / "hall-a.mp4").stat().st_size
     show(find([clips]), tmp_path, ShowOptions(video_limit_bytes=size if limit == 1 else limit))
     content = content_of(tmp_path)
-    videos = [clip["video"] for clip in content["clips"]]
+    videos = [clip["video"] for clip in content["items"]]
     assert sum(map(bool, videos)) == carried
     assert f"carries {carried} of 4 videos" in content["video_note"]
     if carried:
@@ -141,7 +142,7 @@ def test_videos_within_the_limit(clips: Path, tmp_path: Path, limit: int, carrie
 
 
 def test_stills_are_evenly_spaced(shown: Path) -> None:
-    hall, tall, street, one = content_of(shown)["clips"]
+    hall, tall, street, one = content_of(shown)["items"]
     assert hall["thumb_at"] == np.linspace(0, FRAMES - 1, STILLS).round().tolist()
     assert one["thumb_at"] == [0]
     for clip in (hall, street):
@@ -154,7 +155,7 @@ def test_stills_are_evenly_spaced(shown: Path) -> None:
 
 def test_limit(clips: Path, tmp_path: Path) -> None:
     written = show(find([clips]), tmp_path, ShowOptions(limit=2))
-    assert written.shown == ("hall-a", "the-one")
+    assert [one.id for one in written.exhibits] == ["hall-a", "the-one"]
     assert content_of(tmp_path)["summary"].startswith("2 of 4 clips, evenly spaced; 1 scene; 16 frames")
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.height == HEAD + 2 * ROW + MARGIN
@@ -171,7 +172,7 @@ def test_select_keeps_both_ends() -> None:
 
 def test_sheet_rows_are_clips_and_columns_are_times(shown: Path) -> None:
     sheet = Image.open(shown / "contact_sheet.png").convert("RGB")
-    assert sheet.size == (WIDTH, HEAD + 4 * ROW + MARGIN)
+    assert sheet.size == (WIDTH, HEAD + 4 * ROW + CARD + MARGIN)
     for column, at in enumerate(np.linspace(0, FRAMES - 1, STILLS).round().astype(int)):
         left = MARGIN + column * (CELL_WIDTH + GAP)
         middle = (left + CELL_WIDTH // 2, HEAD + LABEL + CELL_HEIGHT // 2)
@@ -190,12 +191,12 @@ def test_sheet_has_text(shown: Path) -> None:
 def test_path_plot_is_seen_from_above(clips: Path) -> None:
     from trajkit.show.exhibit import exhibit
 
-    one = exhibit(find([clips])[0].read(), "x")
-    plot = np.asarray(path_plot(one, Place(id="x", up=np.array([0.0, -1.0, 0.0]))), int)
+    one = exhibit(find([clips]).clips[0].read(), "x")
+    plot = np.asarray(paths_map([one], Place(id="x", up=np.array([0.0, -1.0, 0.0])), (MAP_WIDTH, CELL_HEIGHT)), int)
     start = np.argwhere(np.abs(plot - RAMP[0]).sum(-1) < 60).mean(0)
     end = np.argwhere(np.abs(plot - RAMP[-1]).sum(-1) < 60).mean(0)
     assert np.linalg.norm(start - end) > 60, "a path along z runs across the plot"
-    mirrored = np.asarray(path_plot(one, Place(id="x", up=np.array([0.0, 0.0, 1.0]))), int)
+    mirrored = np.asarray(paths_map([one], Place(id="x", up=np.array([0.0, 0.0, 1.0])), (MAP_WIDTH, CELL_HEIGHT)), int)
     assert np.abs(mirrored - plot).sum() > 0
 
 
@@ -230,7 +231,7 @@ def test_a_clip_that_cannot_be_read_is_named(clips: Path, tmp_path: Path) -> Non
     assert result.return_value == 3
     assert "hall-b" in result.output
     content = content_of(tmp_path / "page")
-    assert [clip["id"] for clip in content["clips"]] == ["hall-a", "street", "the-one"]
+    assert [clip["id"] for clip in content["items"]] == ["hall-a", "street", "the-one"]
     assert len(content["unreadable"]) == 1
     assert str(tmp_path) not in json.dumps(content["unreadable"])
 

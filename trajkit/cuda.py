@@ -18,3 +18,20 @@ def usable() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def require(where: str, remedy: str) -> None:
+    """Raises TrajkitError, naming `where`, unless gsplat can run: a CUDA device, and kernels that load or compile.
+
+    Importing gsplat does not tell: it has no kernels for the CPU, and compiles those for the GPU when first asked.
+    """
+    if not usable():
+        raise TrajkitError(where, "finds no CUDA device", remedy)
+    toolkit = "install the CUDA toolkit (nvcc) of torch's CUDA version, or a gsplat wheel built for it"
+    try:
+        from gsplat.cuda._backend import _C as kernels
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise TrajkitError(where, f"gsplat's kernels do not compile ({reason})", toolkit) from error
+    if kernels is None:
+        raise TrajkitError(where, "gsplat has no kernels and finds no nvcc to compile them", toolkit)

@@ -5,17 +5,18 @@ first part of the steps at half the photos' size.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from numba import njit
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from trajkit import se3
 from trajkit.camera import Camera
 from trajkit.gaussians import Gaussians
 from trajkit.harmonics import C0
@@ -41,6 +42,8 @@ HALF_SIZE_UNTIL = 0.6  # of the steps
 FAINT = 0.005  # opacity below which a Gaussian is dropped
 HUGE = 0.5  # standard deviation, in units of the scene's size, above which one is dropped
 LARGE = 0.01  # above which one is split rather than cloned
+FREE = 0.4  # of the depth of the nearest points that a camera sees: nothing stands closer before it
+NEAREST_PERCENT = 1.0  # of the points in view may be nearer than that: wrong matches
 SHRINK = 1.6  # of the halves of a split Gaussian
 
 
@@ -70,12 +73,15 @@ def fit(
     rng: np.random.Generator,
     watch: Watch | None = None,
     judge: Judge | None = None,
+    held: Sequence[View] = (),
 ) -> Gaussians:
     """Gaussians that look like the photos from where they were taken; same input and generator, same result.
 
+    Where the `held` views stood is kept free as well; their photos are not looked at.
+
     With a judge and `patience`, the best that the judge saw; the steps end once it has seen no gain for long.
     """
-    fitter = _Fitter(start, scene_size(views, start.means), options.near)
+    fitter = _Fitter(start, scene_size(views, start.means), options.near, free_space([*views, *held], start.means))
     halves = [halved(view) for view in views]
     steps = range(options.steps)
     order = _shuffled(len(views), rng)
@@ -89,10 +95,39 @@ def fit(
                 share = (step + 1) / grown
                 fitter.grow(int(len(start) * (max(options.budget, len(start)) / len(start)) ** share), rng)
             if step + 1 >= grown and ((step + 1) % LOOK_EVERY == 0 or step + 1 == options.steps):
+                fitter.keep(fitter.kept())
                 best.look(fitter.gaussians)
                 if best.waited >= options.patience > 0:
                     break
     return best.gaussians or fitter.gaussians
+
+
+class FreeSpace(NamedTuple):
+    """Where nothing stands: around each camera, as it saw past it."""
+
+    centres: Float64[Array, "v 3"]
+    radii: Float64[Array, " v"]  # scene units
+
+    def entered(self, means: Float[Array, "n 3"], widest: Float[Array, " n"]) -> Bool[Array, " n"]:
+        """Which Gaussians reach into it, one standard deviation being theirs."""
+        inside = np.zeros(len(means), bool)
+        for centre, radius in zip(self.centres, self.radii, strict=True):
+            inside |= np.linalg.norm(means - centre, axis=1) - widest < radius
+        return inside
+
+
+def free_space(views: Sequence[View], points: Float[Array, "n 3"]) -> FreeSpace:
+    """Balls around the cameras, as wide as FREE of the depth of the nearest triangulated points that each sees.
+
+    Fog close to a camera costs nothing in few photos and ruins every view from elsewhere; no point tells of it.
+    """
+    radii = []
+    for view in views:
+        local = points @ view.world_to_camera[:3, :3].T + view.world_to_camera[:3, 3]
+        pixels = view.camera.project(local)
+        inside = (pixels > 0).all(axis=1) & (pixels < (view.camera.width, view.camera.height)).all(axis=1)
+        radii.append(FREE * np.percentile(local[inside, 2], NEAREST_PERCENT) if inside.any() else 0.0)
+    return FreeSpace(se3.inverse(np.array([view.world_to_camera for view in views]))[:, :3, 3], np.array(radii))
 
 
 def initial(points: Float[Array, "n 3"], colours: UInt8[Array, "n 3"], sh_degree: int) -> Gaussians:
@@ -155,8 +190,8 @@ class _Best:
 class _Fitter:
     """The Gaussians being fitted, with Adam's moments and the statistics that growth goes by."""
 
-    def __init__(self, start: Gaussians, size: float, near: float) -> None:
-        self.size, self.near, self.steps = size, near, 0
+    def __init__(self, start: Gaussians, size: float, near: float, free: FreeSpace) -> None:
+        self.size, self.near, self.free, self.steps = size, near, free, 0
         self._put({name: getattr(start, name).copy() for name in RATES})
         self.first = {name: np.zeros_like(array) for name, array in self.arrays.items()}
         self.second = {name: np.zeros_like(array) for name, array in self.arrays.items()}
@@ -186,12 +221,23 @@ class _Fitter:
             first, second = self.first[name].reshape(shape), self.second[name].reshape(shape)
             _adam(array.reshape(shape), gradient, first, second, rates, self.steps)
 
-    def grow(self, target: int, rng: np.random.Generator) -> None:
-        """Drops faint and huge Gaussians, then clones or splits those that the photos pull at hardest, to `target`."""
+    def kept(self) -> Bool[Array, " n"]:
+        """Which Gaussians are neither faint nor huge, and stay out of free space; all, where none would be left."""
         widest = np.exp(self.arrays["log_scales"]).max(axis=1)
         kept = (self.arrays["logit_opacities"] > np.log(FAINT / (1 - FAINT))) & (widest < HUGE * self.size)
-        if not kept.any():
-            return
+        kept &= ~self.free.entered(self.arrays["means"], widest)
+        return kept if kept.any() else np.ones(len(kept), bool)
+
+    def keep(self, kept: Bool[Array, " n"]) -> None:
+        """Drops the others."""
+        for moments in (self.first, self.second):
+            for name, array in moments.items():
+                moments[name] = array[kept]
+        self._put({name: array[kept] for name, array in self.arrays.items()})
+
+    def grow(self, target: int, rng: np.random.Generator) -> None:
+        """Drops those that are not `kept`, then clones or splits those that photos pull at hardest, to `target`."""
+        widest, kept = np.exp(self.arrays["log_scales"]).max(axis=1), self.kept()
         pull = np.where(kept, self.pull / np.maximum(self.visits, 1), 0)
         room = int(np.clip(target - kept.sum(), 0, kept.sum() // 2))
         chosen = np.argsort(-pull, kind="stable")[:room]

@@ -158,6 +158,11 @@ def camera_bytes(trajectory: Trajectory) -> bytes:
         "size": np.array([trajectory.width, trajectory.height], "<i8"),
         "times_s": trajectory.times_s.astype("<f8"),
     }
+    return npz_bytes(arrays)
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz that `read_npz` reads: the same arrays give the same bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:  # members carry the date 1980-01-01 unless told otherwise
         for name, array in arrays.items():

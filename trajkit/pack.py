@@ -42,7 +42,7 @@ def _difference(theirs: PlanRecord, ours: PlanRecord) -> str:
     return "other clips"
 
 
-def pack(plan: Plan, out: Path, *, workers: int = 1) -> Iterator[Index]:
+def pack(plan: Plan, out: Path, *, workers: int = 1, executor: str = "local") -> Iterator[Index]:
     """The finished shards' indexes in their order; those that are done are kept, torn ones written again.
 
     Raises the first TrajkitError after every other shard is done.
@@ -53,7 +53,8 @@ def pack(plan: Plan, out: Path, *, workers: int = 1) -> Iterator[Index]:
         done = {number for number in range(plan.record.shards) if _kept(out, number, plan.record)}
         jobs = ((number, shard) for number, shard in enumerate(plan.shards) if number not in done)
         ledger = Ledger(out)
-        with closing(run(functools.partial(_write, out=out, record=plan.record), jobs, workers, name=_name)) as fresh:
+        write = functools.partial(_write, out=out, record=plan.record)
+        with closing(run(write, jobs, workers, name=_name, executor=executor)) as fresh:
             for number, shard in enumerate(plan.shards):
                 result = (_kept(out, number, plan.record) if number in done else None) or next(fresh)
                 if isinstance(result, TrajkitError):

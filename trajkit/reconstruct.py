@@ -16,6 +16,7 @@ from PIL import Image
 from trajkit import __version__, cuda, files, plugins, seeding
 from trajkit import options as options_
 from trajkit.camera import Camera
+from trajkit.depth_error import JUDGES, Judges, depth_error
 from trajkit.engines import EngineOptions, Task
 from trajkit.errors import TrajkitError
 from trajkit.fidelity import Fidelity, fidelity
@@ -24,8 +25,10 @@ from trajkit.gaussians import Gaussians, write_ply
 from trajkit.ledger import Row
 from trajkit.options import as_dict, option
 from trajkit.rasterize import activate
-from trajkit.renderers.splats import near_plane
+from trajkit.renderers.splats import Options as SplatOptions
+from trajkit.renderers.splats import Renderer, near_plane
 from trajkit.scene import Scene
+from trajkit.sfm import estimator, posed
 from trajkit.sparse import triangulate
 from trajkit.undistort import undistorted_image
 
@@ -33,6 +36,7 @@ Array = np.ndarray
 RECORD_VERSION = 2
 HELD_OUT_EVERY = 8  # photos: 0, 8, 16, ... are never fitted, and judge the result (as in Barron et al. 2022)
 FEWEST_PHOTOS = 3
+JUDGING_EVERY = 10  # triangulated points: 0, 10, 20, ... are never Gaussians, and judge the depth
 MEASURES = {"psnr_held_out_db": "min_psnr_db", "ssim_held_out": "min_ssim", "coverage_held_out": "min_coverage"}
 
 
@@ -50,34 +54,47 @@ class Options:
 def reconstruct(scene: Scene, options: Options, folder: Path, *, watch: Watch | None = None) -> Path:
     """Path of folder/<scene.id>.ply, Gaussians in the scene's own world; <scene.id>.json beside it says how good.
 
-    Both are whole or absent, and the record is last: when it is there and names the same photos, poses and engine,
-    nothing is fitted again. Same input and seed, same bytes (the CPU engine). `watch` passes the optimiser's steps on
-    and may show them. Raises TrajkitError for a scene without photos, a photo that cannot be read, poses that no
-    points agree with, and splats that fall below a threshold; the files of the latter stay, for looking at.
+    Photos without poses are posed first (`trajkit.sfm.posed`). Both files are whole or absent, and the record is last:
+    when it is there and names the same photos, poses and engine, nothing is fitted again. Same input and seed, same
+    bytes (the CPU engine). `watch` passes the optimiser's steps on and may show them. Raises TrajkitError for a scene
+    without photos, a photo that cannot be read, poses that no points agree with, and splats that fall below a
+    threshold; the files of the latter stay, for looking at.
     """
     where = f"scene {scene.id}"
+    name, engine, chosen = engine_of(options.engine)
+    scene = posed(scene, folder, watch)
     if scene.seen is None or len(scene.photos) != len(scene.seen):
         raise TrajkitError(where, "has no photo for each pose", "reconstruct from a capture, such as dl3dv:FOLDER")
     if len(scene.photos) < FEWEST_PHOTOS:
         raise TrajkitError(where, f"has {len(scene.photos)} photos", f"give at least {FEWEST_PHOTOS}, better 30")
     splat, record = folder / f"{scene.id}.ply", folder / f"{scene.id}.json"
-    name, engine, chosen = engine_of(options.engine)
-    wanted = {"inputs": _digest(scene), "engine": {"name": name} | as_dict(chosen), "seed": options.seed}
+    recorded = {key: value for key, value in as_dict(chosen).items() if key not in getattr(engine, "UNRECORDED", ())}
+    wanted = {"inputs": _digest(scene), "engine": {"name": name} | recorded, "seed": options.seed}
     if not _finished(splat, record, wanted):
         facts = _build(scene, engine, chosen, options.seed, splat, watch)
         versions = {"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy", "pycolmap", "scipy")}
         about = {"version": RECORD_VERSION, "scene": scene.id, "source": scene.source, "licence": scene.licence}
+        about |= {
+            "poses": estimator(scene) or "as given",
+            "findings": [f"{f.code}: {f.message}" for f in scene.findings],
+        }
         files.write_bytes(record, files.json_bytes(about | wanted | facts | {"versions": versions}))
     refuse(read_record(record), options, where)
     return splat
 
 
 def engine_of(spec: str) -> tuple[str, ModuleType, EngineOptions]:
-    """(name, module, options) of an engine's spec, such as "cpu:iterations=2000"."""
+    """(name, module, options) of an engine's spec, such as "cpu:iterations=2000".
+
+    Raises TrajkitError for a wrong spec, and for what the engine's `check(options)`, if it has one, finds missing here.
+    """
     name, text = options_.split_spec(spec)
     name = ("gsplat" if cuda.usable() else "cpu") if name == "auto" else name
     module = plugins.load("engines", name)
-    return name, module, options_.parse(module.Options, text, where=f"--engine {name}")
+    chosen = options_.parse(module.Options, text, where=f"--engine {name}")
+    if hasattr(module, "check"):
+        module.check(chosen)
+    return name, module, chosen
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -132,24 +149,38 @@ def _build(
 ) -> dict[str, Any]:
     """Writes the splats and returns what was measured. They are fitted around the origin, where float32 is finest."""
     views = photo_views(scene, chosen.longest)
-    fitted = [view for index, view in enumerate(views) if not _held_out(index)]
-    points, colours = triangulate(fitted, f"scene {scene.id}")
-    middle = np.median(points, axis=0)
+    fitted = [index for index in range(len(views)) if not _held_out(index)]
+    sparse = triangulate([views[index] for index in fitted], f"scene {scene.id}")
+    judging = np.arange(len(sparse.points)) % JUDGING_EVERY == 0
+    middle = np.median(sparse.points, axis=0)
     moved = [_moved(view, middle) for view in views]
     task = Task(
         scene=scene,
-        fitted=[view for index, view in enumerate(moved) if not _held_out(index)],
+        fitted=[moved[index] for index in fitted],
         held=[view for index, view in enumerate(moved) if _held_out(index)],
-        points=points - middle,
-        colours=colours,
+        points=sparse.points[~judging] - middle,
+        colours=sparse.colours[~judging],
         near=near_plane(scene),
         rng=seeding.generator(seed, "reconstruct", scene.id),
+        log=splat.with_suffix(".log"),
     )
     gaussians: Gaussians = engine.fit(task, chosen, watch)
     gaussians = dataclasses.replace(gaussians, means=gaussians.means + middle)
     write_ply(gaussians, splat)
-    facts = {"points": len(points), "gaussians": len(gaussians), "splat_sha256": files.sha256(splat)}
-    return facts | _quality(scene, views, gaussians)
+    judges = Judges.of(sparse, judging, np.array(fitted))
+    judges.write(splat.with_suffix(JUDGES))
+    facts = {"points": len(sparse.points), "gaussians": len(gaussians), "splat_sha256": files.sha256(splat)}
+    return facts | _quality(scene, views, gaussians) | _depth(scene, splat, judges)
+
+
+def _depth(scene: Scene, splat: Path, judges: Judges) -> dict[str, float]:
+    """Relative error of the depth that the CPU renderer gives, at triangulated points that were not fitted."""
+    assert scene.seen is not None
+    renderer = Renderer(dataclasses.replace(scene, assets={"splat": splat}), SplatOptions())
+    found = depth_error(renderer, scene.seen, judges)
+    if not math.isfinite(found.median):  # no point has depth: coverage will tell
+        return {}
+    return {"depth_error_median": round(found.median, 5), "depth_error_p90": round(found.p90, 5)}
 
 
 def _moved(view: View, middle: Float64[Array, "3"]) -> View:

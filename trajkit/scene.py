@@ -21,6 +21,8 @@ class Finding:
     level: Literal["error", "warning"]
     where: str
     message: str
+    value: float | None = None  # what was measured, where the defect is a limit that was broken
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -2,9 +2,11 @@
 
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from trajkit import se3
@@ -16,26 +18,43 @@ NEIGHBOURS = 10  # photos that each is matched with: those that look alike, by p
 FEWEST = 100  # points below which a capture is not worth fitting
 
 
-def triangulate(views: list[View], where: str) -> tuple[Float64[Array, "n 3"], UInt8[Array, "n 3"]]:
-    """World points and their colours; the same views give the same points (one thread, fixed seeds).
+class Sparse(NamedTuple):
+    """Triangulated points of a capture."""
+
+    points: Float64[Array, "n 3"]  # world
+    colours: UInt8[Array, "n 3"]
+    tracks: Int64[Array, "m 2"]  # which point is seen in which view
+
+
+def triangulate(views: list[View], where: str) -> Sparse:
+    """World points that photos agree on; the same views give the same points (one thread, fixed seeds).
 
     Raises TrajkitError naming `where` when pycolmap is missing or hardly any point agrees with the poses.
     """
+    pycolmap = quiet_pycolmap(where)
+    with tempfile.TemporaryDirectory(prefix="trajkit-") as name:
+        folder = Path(name)
+        names = _match(pycolmap, views, folder)
+        model = _triangulate(pycolmap, views, names, folder)
+    view_of = {image.image_id: names.index(image.name) for image in model.images.values()}
+    points = [model.points3D[key] for key in sorted(model.points3D)]
+    if len(points) < FEWEST:
+        problem = f"only {len(points)} points of its {len(views)} photos agree with the poses"
+        raise TrajkitError(where, problem, "check the poses' convention and the lens, or take sharper photos")
+    tracks = sorted({(n, view_of[one.image_id]) for n, point in enumerate(points) for one in point.track.elements})
+    colours = np.array([point.color for point in points], np.uint8)
+    return Sparse(np.array([point.xyz for point in points]), colours, np.array(tracks, np.int64))
+
+
+def quiet_pycolmap(where: str) -> ModuleType:
+    """pycolmap with fixed seeds and without its progress. Raises TrajkitError naming `where` when it is missing."""
     try:
         import pycolmap
     except ImportError:
         raise TrajkitError(where, "needs pycolmap, not installed", "pip install trajkit[capture]") from None
     pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value  # its progress would drown ours
     pycolmap.set_random_seed(0)
-    with tempfile.TemporaryDirectory(prefix="trajkit-") as name:
-        folder = Path(name)
-        names = _match(pycolmap, views, folder)
-        model = _triangulate(pycolmap, views, names, folder)
-    points = [model.points3D[key] for key in sorted(model.points3D)]
-    if len(points) < FEWEST:
-        problem = f"only {len(points)} points of its {len(views)} photos agree with the poses"
-        raise TrajkitError(where, problem, "check the poses' convention and the lens, or take sharper photos")
-    return np.array([point.xyz for point in points]), np.array([point.color for point in points], np.uint8)
+    return pycolmap
 
 
 def pairs(camera_to_world: Float64[Array, "n 4 4"]) -> list[tuple[int, int]]:

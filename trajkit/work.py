@@ -1,4 +1,4 @@
-"""The local executor: one function over many items, in this process or in a pool of processes that outlives a death."""
+"""One function over many items: in this process, in a pool of processes that outlives a death, or on a Ray cluster."""
 
 import contextlib
 import multiprocessing
@@ -12,26 +12,53 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, TypeVar
 
-from trajkit.errors import TrajkitError
+from trajkit.errors import TrajkitError, nearest
 
 T = TypeVar("T")
 R = TypeVar("R")
+EXECUTORS = ("local", "ray")
+# Work is shared out among processes. BLAS threads on top wait for each other in loops: where other processes held the
+# cores, two workers spent fifteen minutes in matrix products that take milliseconds.
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AHEAD = 4  # results held back per worker while an earlier item is still running
 
 
 def run(
-    function: Callable[[T], R], items: Iterable[T], workers: int = 1, *, name: Callable[[T], str] = str
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int = 1,
+    *,
+    name: Callable[[T], str] = str,
+    executor: str = "local",
+    gpus: float = 0.0,
 ) -> Generator[R | TrajkitError, None, None]:
     """For each item, in order, what function(item) returned, or the TrajkitError that it ended with.
 
-    With one worker the function runs in this process. With more, it and the items are pickled to `workers` processes;
-    when one of them dies (killed, out of memory, a crash in native code) its item's result is a TrajkitError that
-    starts with name(item), and the other items go on. Any other exception of the function is a defect: it is raised.
-    An OSError, such as a full disk, counts as a TrajkitError. Closing the iterator ends the processes.
+    With one local worker the function runs in this process. With more, it and the items are pickled to `workers`
+    processes; when one of them dies (killed, out of memory, a crash in native code) its item's result is a
+    TrajkitError that starts with name(item), and the other items go on. Any other exception of the function is a
+    defect: it is raised. An OSError, such as a full disk, counts as a TrajkitError. Closing the iterator ends the
+    processes. Items are pulled as they are needed.
+
+    Executor "ray" does the same on a Ray cluster (see `trajkit.work_ray`), where an item whose worker died is first
+    tried again; each worker holds `gpus` GPUs there, a share of one if below 1. The local one ignores `gpus`: its
+    processes see them all. Raises TrajkitError for an unknown executor and where Ray is not installed.
     """
+    if executor == "local":
+        return _run_here(function, items, workers, name)
+    if executor != "ray":
+        raise TrajkitError("--executor", f"unknown executor {executor!r}", nearest(executor, EXECUTORS))
+    from trajkit import work_ray
+
+    return work_ray.run(function, items, workers, name=name, gpus=gpus)
+
+
+def _run_here(
+    function: Callable[[T], R], items: Iterable[T], workers: int, name: Callable[[T], str]
+) -> Generator[R | TrajkitError, None, None]:
     if workers == 1:
         for item in items:
-            yield _attempt(function, item)
+            yield attempt(function, item)
         return
     pool = _Pool(function, workers)
     try:
@@ -40,7 +67,8 @@ def run(
         pool.end()
 
 
-def _attempt(function: Callable[[T], R], item: T) -> R | TrajkitError:
+def attempt(function: Callable[[T], R], item: T) -> R | TrajkitError:
+    """What function(item) returned, or the error of the item's own that it ended with."""
     try:
         return function(item)
     except TrajkitError as error:
@@ -96,7 +124,8 @@ class _Pool:
 
     def _start(self) -> tuple[Connection, BaseProcess]:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(theirs, self.function), daemon=True)
+        packed = bytes(ForkingPickler.dumps(self.function))
+        process = self.context.Process(target=_serve, args=(theirs, packed), daemon=True)
         process.start()
         theirs.close()  # so that its death ends the pipe
         return ours, process
@@ -127,9 +156,12 @@ class _Pool:
             connection.close()
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection, packed: bytes) -> None:
     """A worker's life: items in, (defect?, result or traceback) out, until the pipe or the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    for name in ONE_THREAD:  # before NumPy comes in with the function
+        os.environ.setdefault(name, "1")
+    function = ForkingPickler.loads(packed)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
@@ -137,7 +169,7 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
         except EOFError:
             return
         try:
-            message = ForkingPickler.dumps((False, _attempt(function, item)))
+            message = ForkingPickler.dumps((False, attempt(function, item)))
         except Exception:
             message = ForkingPickler.dumps((True, traceback.format_exc()))
         connection.send_bytes(message)

@@ -287,7 +287,9 @@ def test_a_missing_input_is_named(kind, tmp_path):
             plugins.load("poses", kind).read(path)
 
 
-@pytest.mark.parametrize("kind", plugins.names("poses"))
+@pytest.mark.parametrize(
+    "kind", [name for name in plugins.names("poses") if hasattr(plugins.load("poses", name), "write")]
+)
 @pytest.mark.parametrize("seed", range(2))
 def test_any_cut_or_flipped_byte_is_an_error_or_a_trajectory(kind, seed, exact_trajectory, tmp_path):
     """Damage at random places of each file: never another exception (values may change within what is legal)."""

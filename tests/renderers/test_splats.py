@@ -59,7 +59,7 @@ def test_median_depth_ignores_haze_that_moves_the_mean(tmp_path: Path) -> None:
     both = {name: np.concatenate([getattr(haze, name), getattr(wall(2.75), name)]) for name in Gaussians.__slots__}
     scene, trajectory = splat_scene(Gaussians(**both), tmp_path), walk(3, 80, 60)[1:2]
     median = next(Renderer(scene, Options(depth="median")).frames(trajectory)).depth
-    expected = next(Renderer(scene, Options()).frames(trajectory)).depth
+    expected = next(Renderer(scene, Options(depth="expected")).frames(trajectory)).depth
     np.testing.assert_allclose(median, 2.75, atol=1e-3)
     assert expected.max() < 2.72
 

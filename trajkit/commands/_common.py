@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from trajkit.errors import TrajkitError, nearest
 from trajkit.files import write_bytes
+from trajkit.work import EXECUTORS
 
 # What does not shape the result; a resolved copy leaves it out, so that it is the same wherever it was made.
-UNRESOLVED = {"out", "workers", "dry_run", "as_json", "folders"}
+UNRESOLVED = {"out", "executor", "gpus", "workers", "dry_run", "as_json", "folders"}
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -118,6 +119,10 @@ def keep_resolved(out: Path) -> None:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(end, float) for end in value):
+        return json.dumps("..".join(map(str, value)))
+    if isinstance(value, tuple) and len(value) == 3 and all(isinstance(channel, int) for channel in value):
+        return json.dumps("#" + bytes(value).hex())
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
         return json.dumps("x".join(map(str, value)))
     return json.dumps(list(map(str, value)) if isinstance(value, tuple) else value if _plain(value) else str(value))
@@ -127,6 +132,16 @@ def _plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str)
 
 
+executor_option = click.option(
+    "--executor",
+    type=click.Choice(EXECUTORS),
+    default="local",
+    show_default=True,
+    help="Workers are processes here, or on a Ray cluster (RAY_ADDRESS, else one started here) that shares --out.",
+)
+gpus_option = click.option(
+    "--gpus", type=click.FloatRange(0), default=0.0, show_default=True, metavar="N", help="GPUs of each Ray worker."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from trajkit.cli import REJECTED
-from trajkit.commands._common import emit, keep_resolved, progress, stage_options
+from trajkit.commands._common import emit, executor_option, keep_resolved, progress, stage_options
 from trajkit.pack import pack
 from trajkit.shard_plan import SHARD_BYTES, SHARD_CLIPS, Plan, make_plan, shard_path, survey
 
@@ -28,6 +28,7 @@ from trajkit.shard_plan import SHARD_BYTES, SHARD_CLIPS, Plan, make_plan, shard_
     metavar="BYTES",
     help="Largest shard; a larger clip gets a shard of its own.",
 )
+@executor_option
 @stage_options
 def command(
     folders: tuple[Path, ...],
@@ -36,6 +37,7 @@ def command(
     shard_bytes: int,
     seed: int,
     workers: int,
+    executor: str,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -53,7 +55,7 @@ def command(
     if dry_run:
         _dry_run(plan, out, unfinished, as_json)
     else:
-        indexes = progress(pack(plan, out, workers=workers), total=plan.record.shards, unit="shards")
+        indexes = progress(pack(plan, out, workers=workers, executor=executor), total=plan.record.shards, unit="shards")
         shards = {shard_path(out, index.shard).name: index.bytes for index in indexes}
         keep_resolved(out)
         counts = {"clips": plan.record.clips, "frames": plan.record.frames, "bytes": sum(shards.values())}

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from trajkit.cli import REJECTED
-from trajkit.commands._common import emit, keep_resolved, stage_options, watch
+from trajkit.commands._common import emit, executor_option, gpus_option, keep_resolved, stage_options, watch
 from trajkit.errors import TrajkitError
 from trajkit.files import locked
 from trajkit.ledger import Ledger
@@ -27,11 +27,15 @@ from trajkit.work import run
 )
 @click.option("--min-ssim", default=0.3, show_default=True, metavar="0..1", help="Least on held-out photos.")
 @click.option("--min-coverage", default=0.6, show_default=True, metavar="0..1", help="Least on held-out photos.")
+@executor_option
+@gpus_option
 @stage_options
 def command(
     scenes: tuple[str, ...],
     out: Path,
     workers: int,
+    executor: str,
+    gpus: float,
     dry_run: bool,
     as_json: bool,
     seed: int,
@@ -58,9 +62,11 @@ def command(
         return REJECTED if rejected else 0
     with locked(out):
         keep_resolved(out)
-        work = functools.partial(reconstruct, options=options, folder=out, watch=watch if workers == 1 else None)
+        shown = watch if workers == 1 and executor == "local" else None
+        work = functools.partial(reconstruct, options=options, folder=out, watch=shown)
+        results = run(work, usable, workers, name=_name, executor=executor, gpus=gpus)
         done = {}
-        for scene, result in zip(usable, run(work, usable, workers, name=_name), strict=True):
+        for scene, result in zip(usable, results, strict=True):
             if isinstance(result, TrajkitError):
                 rejected[scene.id] = str(result)
             else:

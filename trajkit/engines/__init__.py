@@ -1,6 +1,7 @@
 """Engines of `trajkit reconstruct`, one per file: `Options(EngineOptions)` and `fit(task, options, watch)`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,3 +34,4 @@ class Task(NamedTuple):
     colours: UInt8[Array, "n 3"]  # of the points
     near: float  # z below which nothing is drawn, scene units
     rng: np.random.Generator
+    log: Path | None = None  # file that keeps what programs print, for engines that run any

@@ -38,4 +38,4 @@ def fit(task: Task, options: Options, watch: Watch | None = None) -> Gaussians:
     judges = [task.held[int(k)] for k in np.unique(np.linspace(0, len(task.held) - 1, JUDGES).round())]
     start = initial(task.points, task.colours, options.sh_degree)
     judge = lambda gaussians: float(np.mean([psnr_db(gaussians, view, task.near) for view in judges]))  # noqa: E731
-    return fit_gaussians(start, task.fitted, settings, task.rng, watch, judge if judges else None)
+    return fit_gaussians(start, task.fitted, settings, task.rng, watch, judge if judges else None, task.held)

@@ -24,7 +24,7 @@ class Options:
     """How to render."""
 
     depth: Literal["expected", "median"] = option(
-        "expected", "mean depth of what the ray meets, or where half of its light is gone (sharper; CPU alone)"
+        "median", "where half of a ray's light is gone, or the mean depth of what it meets (nearer in haze)"
     )
     threads: int = option(1, "frames rendered at a time", low=1, high=256)
 

@@ -60,11 +60,23 @@ def select(
     if present[first] and not readable[first]:
         findings.append(error("image-unreadable", photos[first], "the first photo cannot be opened"))
     if keep.sum() < least:
-        findings.append(error("too-few-frames", where, f"{keep.sum()} usable of {len(photos)} listed, not {least}"))
+        lost = {"missing-images": ~present, "image-unreadable": present & ~readable, "huge-translation": ~near}
+        lost["size-mismatch"] = readable & ~fits
+        why = ", ".join(f"{bad.sum()} {code}" for code, bad in sorted(lost.items()) if bad.any())
+        message = f"{keep.sum()} usable of {len(photos)} listed, not {least}" + (f" ({why})" if why else "")
+        findings.append(error("too-few-frames", where, message))
     index = np.flatnonzero(keep)  # none: the caller rejects
     kept = seen[index] if len(index) else seen
     used = tuple(photo for photo, good in zip(photos, keep, strict=True) if good)
     return kept, used, findings + _gaps(kept.frame_index, where)
+
+
+def at_photo_size(seen: Trajectory, photos: Sequence[Path]) -> Trajectory:
+    """The cameras at the size of the first readable photo, where that is the stated one scaled (within a percent)."""
+    size = next((size for photo in photos if photo.is_file() and (size := photo_size(photo))), None)
+    if size and abs(size[0] * seen.height - size[1] * seen.width) <= 0.01 * size[0] * seen.height:
+        return seen.resized(*size)
+    return seen
 
 
 def extra_images(photos: Sequence[Path], where: Path) -> list[Finding]:

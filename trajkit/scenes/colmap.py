@@ -10,7 +10,7 @@ from trajkit.options import option
 from trajkit.poses import colmap
 from trajkit.scene import Rejected, Scene
 from trajkit.scenes import scene_id, spec_of
-from trajkit.scenes._photos import distorted, error, extra_images, photo_size, select
+from trajkit.scenes._photos import at_photo_size, distorted, error, extra_images, select
 from trajkit.scenes._stance import extent_of, read_points, unit_of, upward
 
 MODEL_FOLDERS = ("sparse", "colmap", "models")  # and numbers: not what a capture is called
@@ -43,10 +43,7 @@ def scenes(root: Path | None, options: Options) -> Iterator[Scene | Rejected]:
         yield Rejected(key=key, findings=(found,))
         return
     where = model / f"images{suffix}"
-    size = next((size for photo in photos if photo.is_file() and (size := photo_size(photo))), None)
-    if size and abs(size[0] * seen.height - size[1] * seen.width) <= 0.01 * size[0] * seen.height:
-        seen = seen.resized(*size)
-    kept, photos, findings = select(seen, photos, options.min_frames, where)
+    kept, photos, findings = select(at_photo_size(seen, photos), photos, options.min_frames, where)
     if any(finding.level == "error" for finding in findings):
         yield Rejected(key=key, findings=tuple(findings))
         return

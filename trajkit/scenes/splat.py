@@ -20,6 +20,7 @@ from trajkit.trajectory import Trajectory
 
 Array = np.ndarray
 DATAPARSER = "dataparser_transforms.json"
+VISIBLE = np.log(1 / 254)  # logit of the opacity 1/255, below which no renderer draws a Gaussian
 OPAQUE = 0.0  # logit of the opacity above which a Gaussian counts as surface
 AXES = {sign + axis: value * np.eye(3)[k] for k, axis in enumerate("xyz") for sign, value in (("+", 1), ("-", -1))}
 
@@ -42,7 +43,7 @@ def scenes(root: Path | None, options: Options) -> Iterator[Scene | Rejected]:
     Extent: the box of the opaque Gaussians without the outer two percent on each side. Unit: as for captures, with
     the opaque Gaussians as points; without cameras an eighth of the extent's median edge, and samplers start from the
     extent's middle. Raises TrajkitError for a file that was asked for by name and cannot be used; a damaged PLY comes
-    as Rejected (unreadable-splat).
+    as Rejected (unreadable-splat), as does one without anything to see (invisible-splats).
     """
     from trajkit.scenes._photos import error
 
@@ -56,6 +57,9 @@ def scenes(root: Path | None, options: Options) -> Iterator[Scene | Rejected]:
     except TrajkitError as problem:
         found = error("unreadable-splat", problem.where, f"{problem.problem}; {problem.remedy}")
         yield Rejected(key=key, findings=(found,))
+        return
+    if not (gaussians.logit_opacities >= VISIBLE).any():
+        yield Rejected(key=key, findings=(error("invisible-splats", path, f"all {len(gaussians)} are transparent"),))
         return
     opaque = undo.points(gaussians.means[_solid(gaussians)])
     box = np.percentile(opaque, [2, 98], axis=0)

@@ -26,7 +26,7 @@ window.addEventListener("error", (event) => {
 
 content.ramp.forEach((rgb, k) => document.documentElement.style.setProperty(`--t${k}`, `rgb(${rgb.join(" ")})`));
 const lensOf = (rows) => (i) => rows[Math.min(i, rows.length - 1)];
-const clips = content.clips.map((clip) => ({ ...clip, poses: floats(clip.poses), n: clip.times.length, intrinsics: lensOf(clip.intrinsics) }));
+const items = content.items.map((clip) => ({ ...clip, poses: floats(clip.poses), n: clip.times.length, intrinsics: lensOf(clip.intrinsics) }));
 const places = content.places.map((place) => ({
   ...place,
   cameras: place.cameras && { ...place.cameras, poses: floats(place.cameras.poses), intrinsics: lensOf(place.cameras.intrinsics) },
@@ -42,103 +42,43 @@ let chosen = null, frame = 0, playing = 0;
 const short = (x) => (x === null ? "\u221e" : Math.abs(x) >= 1000 ? x.toFixed(0) : String(Number(x.toPrecision(3))));
 const span = (clip) => clip.times[clip.n - 1] - clip.times[0];
 
-const COLUMNS = [ // title, value to sort by, text to show, "number" or "text"
-  ["Clip", (c) => c.id, (c) => c.id, "text"],
-  ["Path", (c) => c.path, (c) => c.path, "text"],
-  ["Scene", (c) => c.scene, (c) => c.scene, "text"],
-  ["Frames", (c) => c.frames, (c) => String(c.frames), "number"],
-  ["Size", (c) => c.width * c.height, (c) => `${c.width}\u00d7${c.height}`, "number"],
-  ["fps", (c) => c.fps, (c) => short(c.fps), "number"],
-  ["Scale", (c) => c.scale, (c) => c.scale, "text"],
-  ["Length", (c) => c.length, (c) => `${short(c.length)} ${c.unit}`, "number"],
-  ["Mean speed", (c) => c.speed.mean, (c) => `${short(c.speed.mean)} ${c.unit}/s`, "number"],
-  ["Max speed", (c) => c.speed.max ?? Infinity, (c) => `${short(c.speed.max)} ${c.unit}/s`, "number"],
-  ["Mean turn", (c) => c.turn.mean, (c) => `${short(c.turn.mean)} \u00b0/s`, "number"],
-  ["Max turn", (c) => c.turn.max ?? Infinity, (c) => `${short(c.turn.max)} \u00b0/s`, "number"],
-  ["Caption", (c) => c.caption, (c) => c.caption, "text"],
-];
-
-// ---- the list and the table ------------------------------------------------------------------------------------
-
-function buildList() {
-  for (const clip of clips) {
-    const button = make("button", { type: "button" }, make("img", { src: clip.thumbs[0], alt: "", loading: "lazy" }), make("b", {}, clip.id));
-    button.append(make("code", {}, clip.path), make("small", {}, `${clip.frames} frames, ${short(clip.length)} ${clip.unit}`));
-    button.title = clip.caption || clip.id;
-    button.addEventListener("click", () => select(clip));
-    clip.item = make("li", {}, button);
-    $("clips").append(clip.item);
-  }
-  $("filter").hidden = clips.length < 6;
-  $("filter").addEventListener("input", () => {
-    const words = $("filter").value.toLowerCase().split(/\s+/);
-    const found = clips.filter((clip) => {
-      const text = `${clip.id} ${clip.path} ${clip.caption}`.toLowerCase();
-      clip.item.hidden = !words.every((word) => text.includes(word));
-      return !clip.item.hidden;
-    });
-    $("none").hidden = found.length > 0;
-  });
-  document.querySelector(".layout").classList.toggle("single", clips.length === 1);
-}
-
-function buildTable() {
-  const shown = COLUMNS.filter(([, , text]) => clips.some((clip) => text(clip)));
-  const body = $("table").tBodies[0];
-  for (const clip of clips) {
-    clip.row = make("tr");
-    shown.forEach(([, , text, kind], k) => {
-      const cell = make("td", { class: kind }, k ? text(clip) : make("button", { type: "button" }, clip.id));
-      if (!k) cell.firstChild.addEventListener("click", () => { select(clip); $("view").scrollIntoView({ block: "center" }); });
-      clip.row.append(cell);
-    });
-    body.append(clip.row);
-  }
-  for (const [title, value, , kind] of shown) {
-    const button = make("button", { type: "button" }, title), head = make("th", { class: kind, scope: "col", "aria-sort": "none" }, button);
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      for (const other of head.parentNode.children) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const order = (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (down ? -1 : 1);
-      body.append(...[...clips].sort(order).map((clip) => clip.row));
-    });
-    $("table").tHead.rows[0].append(head);
-  }
-  $("unreadable").hidden = !content.unreadable.length;
-  for (const reason of content.unreadable) $("unreadable").querySelector("ul").append(make("li", {}, reason));
-}
-
 // ---- one clip --------------------------------------------------------------------------------------------------
 
 function select(clip) {
   if (clip === chosen) return;
   pause();
-  for (const node of document.querySelectorAll("#clips [aria-current], #table [aria-current]")) node.removeAttribute("aria-current");
+  for (const node of document.querySelectorAll("nav [aria-current], tbody [aria-current]")) node.removeAttribute("aria-current");
   clip.item.firstChild.setAttribute("aria-current", "true");
-  clip.row.setAttribute("aria-current", "true");
+  if (clip.row) clip.row.setAttribute("aria-current", "true");
   chosen = clip;
-  const place = places[clip.place];
+  const place = places[clip.place], others = items.filter((other) => other !== clip && other.place === clip.place && other.kind !== "cameras");
   $("key").textContent = clip.id;
   $("path").textContent = clip.path;
   $("caption").textContent = clip.caption;
+  $("place").textContent = [place.quality && `Scene ${place.id}: ${place.quality}`, place.tally].filter(Boolean).join(". ");
+  for (const kind of ["clip", "refused"]) {
+    const count = others.filter((other) => other.kind === kind).length, word = kind === "clip" ? "other clips" : clip.kind === "refused" ? "other refused" : "refused";
+    $(`legend-${kind}`).hidden = !count;
+    $(`count-${kind}`).textContent = `${word} (${count})`;
+  }
   $("facts").replaceChildren(...clip.facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
   $("legend-seen").hidden = !place.cameras;
   $("legend-points").hidden = !place.cloud;
   $("points-source").textContent = place.cloud ? place.cloud.source : "";
-  $("view").setAttribute("aria-label", `3D view: the path of ${clip.id}, ${clip.n} cameras` + (place.cameras ? `, among ${place.cameras.n} captured cameras` : ""));
+  $("view").setAttribute("aria-label", `3D view: the ${clip.kind === "refused" ? "refused " : ""}path of ${clip.id}, ${clip.n} cameras` + (place.cameras ? `, among ${place.cameras.n} captured cameras` : ""));
   scrub.max = clip.n - 1;
   buildPicture(clip);
   buildStrip(clip);
-  view.show(clip, place);
+  view.show(clip, place, others);
   buildPlots();
-  seek(0);
+  seek(clip.reasons?.[0]?.frame ?? 0);
   history.replaceState(null, "", `#clip=${encodeURIComponent(clip.id)}`);
 }
 
 function buildPicture(clip) {
   film.hidden = !clip.video;
   still.hidden = Boolean(clip.video);
+  document.querySelector(".screen").hidden = !clip.video && !clip.thumbs.length;
   if (film.src) URL.revokeObjectURL(film.src);
   film.removeAttribute("src");
   if (clip.video) film.src = URL.createObjectURL(new Blob([bytes(clip.video)], { type: "video/mp4" }));
@@ -146,8 +86,10 @@ function buildPicture(clip) {
 }
 
 function buildStrip(clip) {
+  const word = clip.kind === "cameras" ? "camera" : "frame";
+  $("strip").hidden = !clip.thumbs.length;
   $("strip").replaceChildren(...clip.thumbs.map((source, k) => {
-    const at = clip.thumb_at[k], button = make("button", { type: "button", "aria-label": `Go to frame ${clip.index[at]}` }, make("img", { src: source, alt: "" }));
+    const at = clip.thumb_at[k], button = make("button", { type: "button", "aria-label": `Go to ${word} ${clip.index[at]}` }, make("img", { src: source, alt: "" }));
     button.addEventListener("click", () => { pause(); seek(at); });
     return button;
   }));
@@ -159,28 +101,36 @@ function nearest(clip, at) {
   return best;
 }
 
+// What the picture is, in words.
+function pictureNote(k) {
+  const { index, frames, thumbs } = chosen, at = `${chosen.kind === "cameras" ? "Camera" : "Frame"} ${index[frame]} of ${frames}.`;
+  if (chosen.video) return at;
+  if (!thumbs.length) return chosen.kind === "refused" ? `${at} Never rendered: through the lens, the scene's points show what it would see.` : at;
+  const nearby = `${at} The nearest of ${thumbs.length} stills, that of ${index[chosen.thumb_at[k]]}`;
+  return chosen.kind === "clip" ? `${nearby}; ${content.video_note}.` : `${nearby}.`;
+}
+
 // Goes to pose `at`; the film follows unless it is what leads.
 function seek(at, led = false) {
   frame = clamp(at, 0, chosen.n - 1);
-  const k = nearest(chosen, frame);
+  const k = nearest(chosen, frame), cameras = chosen.kind === "cameras";
   if (chosen.video && !led) film.currentTime = (chosen.index[frame] + 0.5) / chosen.fps;
-  if (!chosen.video) still.src = chosen.thumbs[k];
-  const note = chosen.video ? "" : ` The nearest of ${chosen.thumbs.length} stills, frame ${chosen.index[chosen.thumb_at[k]]}; ${content.video_note}.`;
-  $("picture-note").textContent = `Frame ${chosen.index[frame]} of ${chosen.frames}.${note}`;
+  if (!chosen.video && chosen.thumbs.length) still.src = chosen.thumbs[k];
+  $("picture-note").textContent = pictureNote(k);
   still.alt = `Frame ${chosen.index[chosen.thumb_at[k]]} of ${chosen.id}`;
   [...$("strip").children].forEach((node, j) => { if (j === k) node.setAttribute("aria-current", "true"); else node.removeAttribute("aria-current"); });
   scrub.value = frame;
   const rate = (series, unit) => (series.length ? `${short(series[Math.min(frame, series.length - 1)])} ${unit}` : "");
   const words = [`frame ${chosen.index[frame]}`, `${(chosen.times[frame] - chosen.times[0]).toFixed(2)} s`, rate(chosen.speeds, `${chosen.unit}/s`), rate(chosen.turns, "\u00b0/s")];
-  $("now").textContent = words.filter(Boolean).join("   ");
-  scrub.setAttribute("aria-valuetext", words.slice(0, 2).join(", "));
+  $("now").textContent = cameras ? `camera ${frame}` : [...words, ...(blamed(chosen).get(frame) || []).map((name) => `refused: ${name}`)].filter(Boolean).join("   ");
+  scrub.setAttribute("aria-valuetext", cameras ? `camera ${frame}` : words.slice(0, 2).join(", "));
   for (const line of document.querySelectorAll("#plots .now")) {
     const x = timeToX(chosen.times[frame], Number(line.dataset.width));
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
   }
-  const live = chosen.video && film.readyState >= 2;
-  view.setFrame(frame, live ? film : chosen.stills[k].complete ? chosen.stills[k] : null);
+  const live = chosen.video && film.readyState >= 2, picture = chosen.stills[k];
+  view.setFrame(frame, live ? film : picture && picture.complete ? picture : null);
 }
 
 // ---- playing ---------------------------------------------------------------------------------------------------
@@ -224,7 +174,7 @@ function buildPlots() {
   const width = $("plots").clientWidth;
   if (!chosen || !width) return;
   $("plots").replaceChildren();
-  if (!span(chosen)) return;
+  if (!span(chosen) || chosen.kind === "cameras") return;
   for (const [name, series, facts, unit] of [["Speed", chosen.speeds, chosen.speed, `${chosen.unit}/s`], ["Turn rate", chosen.turns, chosen.turn, "\u00b0/s"]]) {
     $("plots").append(plot(name, series, facts, unit, width));
   }
@@ -250,6 +200,10 @@ function plot(name, series, facts, unit, width) {
     draw("text", { x: edges[1], y: 11, "text-anchor": "end" }, told),
     draw("line", { class: "now", "data-width": width, x1: 0, x2: 0, y1: PLOT.top - 4, y2: low, stroke: "var(--ink)", "stroke-width": 1.5 }),
   );
+  for (const at of blamed(chosen).keys()) {
+    const x = timeToX(chosen.times[at], width);
+    svg.append(draw("line", { class: "blamed", x1: x, x2: x, y1: PLOT.top - 4, y2: low, stroke: "var(--bad)", "stroke-width": 1.5, "stroke-dasharray": "4 3" }));
+  }
   const go = (event) => {
     const share = (event.clientX - svg.getBoundingClientRect().left - HALF_THUMB) / (width - 2 * HALF_THUMB);
     const time = chosen.times[0] + share * span(chosen);
@@ -273,7 +227,7 @@ function setMode(mode) {
 
 function readHash() {
   const wanted = new URLSearchParams(location.hash.slice(1));
-  select(clips.find((clip) => clip.id === wanted.get("clip")) || chosen || clips[0]);
+  select(items.find((clip) => clip.id === wanted.get("clip")) || chosen || items[0]);
   if (["orbit", "top", "lens"].includes(wanted.get("view"))) setMode(wanted.get("view"));
   if (wanted.has("frame")) seek(Math.max(0, chosen.index.indexOf(Number(wanted.get("frame")))));
 }
@@ -281,6 +235,7 @@ function readHash() {
 view.onscale = (step) => { $("grid").textContent = `grid ${short(step * chosen.factor)} ${chosen.unit}`; };
 for (const button of document.querySelectorAll(".modes button")) button.addEventListener("click", () => setMode(button.dataset.mode));
 scrub.addEventListener("input", () => { pause(); seek(Number(scrub.value)); });
+for (const kind of ["clip", "refused"]) $(`show-${kind}`).addEventListener("change", (event) => { view.shown[kind] = event.target.checked; view.draw(); });
 $("play").addEventListener("click", () => (playing ? pause() : play()));
 film.addEventListener("seeked", () => view.draw());
 film.addEventListener("loadeddata", () => seek(frame));
@@ -296,6 +251,6 @@ new ResizeObserver(() => { buildPlots(); if (chosen) seek(frame, true); }).obser
 
 $("summary").textContent = content.summary;
 buildList();
-buildTable();
+buildTables();
 readHash();
 document.documentElement.dataset.ready = "true";

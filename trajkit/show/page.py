@@ -4,62 +4,54 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trajkit.show.exhibit import RAMP, Exhibit
+from trajkit.show.gather import Gathered
 from trajkit.show.place import Cloud, Place, nearest, outline, seers
+from trajkit.show.refused import Measure, Refusal
 from trajkit.trajectory import Trajectory
 
 HERE = Path(__file__).resolve().parent
+SCRIPTS = ("view.js", "routes.js", "tables.js", "page.js")
 
 
-def page(
-    exhibits: Sequence[Exhibit],
-    places: Mapping[str, Place],
-    *,
-    total: int,
-    unreadable: Sequence[str] = (),
-    video_limit_bytes: int = 8_000_000,
-) -> bytes:
-    """HTML of the clips in their places; `places` by `place_id`. `total` clips were found, of which these are shown.
+def page(shown: Gathered, *, video_limit_bytes: int = 8_000_000) -> bytes:
+    """HTML of what was gathered.
 
     Videos are carried in the clips' order as long as all of them together stay under the limit; the others show stills.
     """
-    order = {id: number for number, id in enumerate(places)}
+    order = {id: number for number, id in enumerate(shown.places)}
     videos, room = [], video_limit_bytes
-    for one in exhibits:
+    for one in shown.exhibits:
         video = one.video
         videos.append(video if len(video) <= room else b"")
         room -= len(videos[-1])
-    carried = sum(map(bool, videos))
-    megabytes = f"{video_limit_bytes / 1e6:g} MB"
+    clips = sum(one.kind == "clip" for one in shown.exhibits)
+    carried, megabytes = sum(map(bool, videos)), f"{video_limit_bytes / 1e6:g} MB"
     content = {
-        "clips": [
-            {**_clip(one), "place": order[place_id(one)], "video": _base64(video) if video else None}
-            for one, video in zip(exhibits, videos, strict=True)
+        "items": [
+            {**_item(one), "place": order[one.place], "video": _base64(video) if video else None}
+            for one, video in zip(shown.exhibits, videos, strict=True)
         ],
-        "places": [_place(place, exhibits) for place in places.values()],
+        "places": [_place(place, shown.exhibits) for place in shown.places.values()],
         "ramp": RAMP,
-        "summary": _summary(exhibits, total, len(unreadable)),
-        "unreadable": list(unreadable),
-        "video_note": f"the page carries {carried} of {len(exhibits)} videos, those that fit into {megabytes}",
+        "summary": _summary(shown, clips),
+        "refused_note": _refused_note(shown),
+        "unreadable": list(shown.unreadable),
+        "video_note": f"the page carries {carried} of {clips} videos, those that fit into {megabytes}",
     }
-    return _fill(content, f"{counted(len(exhibits), 'clip')}: trajkit show")
-
-
-def place_id(one: Exhibit) -> str:
-    """Which place a clip is in: its scene's, or one of its own where no scene is named."""
-    return one.clip.provenance.scene or f"clip {one.id}"
+    return _fill(content, f"{counted(clips, 'clip')}: trajkit show")
 
 
 def _fill(content: dict[str, Any], title: str) -> bytes:
     """The template with its style, script and content. The page's policy admits this script alone, by its hash."""
     style, template = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.html"))
-    script = "".join((HERE / name).read_text(encoding="utf-8") for name in ("view.js", "page.js"))
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     parts = {
         "{style-hash}": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         "{script-hash}": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -90,19 +82,45 @@ def selection(shown: int, total: int) -> str:
     return counted(shown, "clip") if shown == total else f"{shown} of {total} clips, evenly spaced"
 
 
-def _summary(exhibits: Sequence[Exhibit], total: int, unreadable: int) -> str:
-    scenes = len({one.clip.provenance.scene for one in exhibits} - {""})
-    frames = sum(one.clip.frames or len(one.trajectory) for one in exhibits)
-    parts = [selection(len(exhibits), total), counted(scenes, "scene") if scenes else "", counted(frames, "frame")]
-    parts.append(f"{unreadable} not readable, named below the table" if unreadable else "")
+def headline(shown: Gathered) -> str:
+    """How many clips are shown, and of how many; without clips, how many scenes."""
+    clips = sum(one.kind == "clip" for one in shown.exhibits)
+    return selection(clips, shown.total) if shown.total else counted(len(shown.places), "scene")
+
+
+def _summary(shown: Gathered, clips: int) -> str:
+    scenes = len({one.clip.provenance.scene for one in shown.exhibits} - {""})
+    frames = sum(one.clip.frames or len(one.trajectory) for one in shown.exhibits if one.kind == "clip")
+    parts = [
+        headline(shown),
+        counted(scenes, "scene") if scenes and clips else "",
+        counted(frames, "frame") if clips else "",
+        shown.tally,
+        f"{len(shown.unreadable)} not readable, named below the table" if shown.unreadable else "",
+    ]
     return "; ".join(filter(None, parts))
 
 
-def _clip(one: Exhibit) -> dict[str, Any]:
+def _refused_note(shown: Gathered) -> str:
+    """The count by reason over all scenes, and how many of the refused paths the page carries."""
+    here = sum(one.kind == "refused" for one in shown.exhibits)
+    return shown.tally + (f"; {here} of them are shown, evenly spaced" if here < shown.refused else "")
+
+
+def _facts(one: Exhibit) -> dict[str, str]:
+    """What is told beside the picture; the empty ones are left out."""
     clip, trajectory = one.clip, one.trajectory
-    origin = clip.provenance
-    scale = trajectory.scale
-    facts = {
+    origin, scale = clip.provenance, trajectory.scale
+    size = f"{trajectory.width} x {trajectory.height} px"
+    if one.refusal:
+        blamed = {f"Refused for {name}": measured(measure) for name, measure in one.refusal.measures}
+        tries = counted(one.refusal.tries, "candidate")
+        return blamed | {"Path": origin.path, "Tries": tries, "Scene": origin.scene, "Frames": str(len(trajectory))}
+    if one.kind == "cameras":
+        return {"Scene": origin.scene, "Source": origin.source, "Cameras": str(len(trajectory)), "Size": size} | {
+            "Licence": clip.licence
+        }
+    return {
         "Kind": origin.kind,
         "Source": origin.source,
         "Path": origin.path,
@@ -110,25 +128,39 @@ def _clip(one: Exhibit) -> dict[str, Any]:
         "Seed": str(origin.seed),
         "Scene": origin.scene,
         "Frames": f"{clip.frames or len(trajectory)} at {clip.fps:g} fps, {len(trajectory)} poses",
-        "Size": f"{trajectory.width} x {trajectory.height} px",
+        "Size": size,
         "Scale": f"{scale.kind}, {_rounded(scale.factor):g} per unit" if scale.factor != 1 else scale.kind,
         "Depth": {"z": "z-depth", "inverse": "inverse depth"}.get(str(clip.depth_kind), ""),
         "Licence": clip.licence,
         "Versions": ", ".join(f"{name} {number}" for name, number in sorted(origin.versions.items())),
-        **{f"Check {name}": str(value) for name, value in sorted(clip.checks.items())},
+        **{f"Check {name}": _check(value) for name, value in sorted(clip.checks.items())},
     }
+
+
+def _check(value: bool | int | float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def measured(measure: Measure) -> str:
+    """Such as "0.03 against 0.15 at frame 41"."""
+    return f"{measure.value:.3g} against {measure.threshold:.3g} at frame {measure.frame}"
+
+
+def _item(one: Exhibit) -> dict[str, Any]:
+    clip, trajectory = one.clip, one.trajectory
     speeds, turns = one.speeds, trajectory.turn_rates_deg
     return {
         "id": one.id,
-        "caption": clip.caption,
-        "path": origin.path,
-        "scene": origin.scene,
+        "kind": one.kind,
+        "caption": one.refusal.reason if one.refusal else clip.caption or one.note,
+        "path": clip.provenance.path,
+        "scene": clip.provenance.scene,
         "frames": clip.frames or len(trajectory),
         "fps": clip.fps,
         "width": trajectory.width,
         "height": trajectory.height,
-        "scale": scale.kind,
-        "factor": scale.factor,
+        "scale": trajectory.scale.kind,
+        "factor": trajectory.scale.factor,
         "unit": one.unit,
         "length": _rounded(one.length),
         "speeds": list(map(_rounded, speeds)),
@@ -139,8 +171,20 @@ def _clip(one: Exhibit) -> dict[str, Any]:
         "index": trajectory.frame_index.tolist(),
         "thumb_at": list(one.at),
         "thumbs": [_jpeg(still) for still in one.stills],
-        "facts": [[name, value] for name, value in facts.items() if value],
+        "checks": dict(clip.checks),
+        "facts": [[name, value] for name, value in _facts(one).items() if value],
+        **(_refusal(one.refusal) if one.refusal else {}),
         **_cameras(trajectory),
+    }
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "tries": refusal.tries,
+        "reasons": [
+            {"name": name, "value": one.value, "threshold": one.threshold, "frame": one.frame}
+            for name, one in refusal.measures
+        ],
     }
 
 
@@ -163,12 +207,14 @@ def _cameras(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def _place(place: Place, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
-    here = [one.trajectory for one in exhibits if place_id(one) == place.id]
+    here = [one.trajectory for one in exhibits if one.place == place.id]
     seen = place.cameras
     shown = {"width": seen.width, "height": seen.height, "n": len(seen), **_cameras(seen)} if seen else None
     points = place.cloud.points @ place.up if place.cloud else None
     return {
         "id": place.id,
+        "quality": place.quality,
+        "tally": place.tally,
         "up": [round(float(value), 6) for value in place.up],
         "box": [[_rounded(value) for value in corner] for corner in outline(place, here)],
         "floor": _rounded(np.quantile(points, 0.02)) if points is not None else None,

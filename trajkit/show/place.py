@@ -1,6 +1,6 @@
 """`Place`: what surrounds the clips of one scene, as far as it is known: captured cameras, which way is up, points."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ class Place:
     up: Float[Array, "3"]
     cameras: Trajectory | None = None
     cloud: Cloud | None = None
+    quality: str = ""  # figures of its reconstruction, in one line
+    load: Callable[[], Gaussians] | None = None  # its splats, for the live viewer
+    tally: str = ""  # such as "7 of 12 paths refused: clearance 4, unseen 3"
 
 
 class View(NamedTuple):
@@ -100,6 +103,16 @@ def cloud_of_views(views: Iterable[View], limit: int, rng: np.random.Generator) 
         radii=widened.astype(np.float32),
         source="points from depth",
     )
+
+
+def cloud_of_points(points: Float[Array, "n 3"], radius: float, limit: int, rng: np.random.Generator) -> Cloud | None:
+    """At most `limit` of a capture's sparse points, grey, since nothing is known but where they are."""
+    if not len(points):
+        return None
+    chosen = points[np.sort(rng.permutation(len(points))[:limit])].astype(np.float32)
+    colours = np.full((len(chosen), 3), 128, np.uint8)
+    radii = np.full(len(chosen), radius, np.float32)
+    return Cloud(points=chosen, colours=colours, radii=radii, source="points of the capture's COLMAP model")
 
 
 def seers(place: Place, trajectories: Iterable[Trajectory]) -> Float[Array, "m 3"]:

@@ -37,6 +37,8 @@ class View {
     this.ramp = ramp;
     this.mode = "orbit";
     this.onscale = () => {};
+    this.others = []; // paths beside the chosen one
+    this.shown = { clip: true, refused: true }; // which kinds of them
     this.orbit = { yaw: 0, pitch: 0.5, distance: 1, target: [0, 0, 0] };
     this.listen();
     this.readTheme();
@@ -46,13 +48,14 @@ class View {
   readTheme() {
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(name).trim();
-    this.theme = { sky: value("--sky"), ink: value("--ink"), line: value("--line"), seen: value("--seen"), quiet: value("--quiet") };
+    this.theme = { sky: value("--sky"), ink: value("--ink"), line: value("--line"), seen: value("--seen"), quiet: value("--quiet"), bad: value("--bad") };
     this.draw();
   }
 
-  // clip: {n, poses, intrinsics(i), width, height}; place: {up, box, cameras, cloud} of its scene
-  show(clip, place) {
+  // clip: {kind, n, poses, intrinsics(i), width, height, reasons}; place: {up, box, cameras, cloud} of its scene
+  show(clip, place, others) {
     this.clip = clip;
+    this.others = others;
     this.place = place;
     this.frame = 0;
     const up = unit(place.up), side = Math.abs(up[0]) < 0.9 ? [1, 0, 0] : [0, 1, 0];
@@ -151,16 +154,23 @@ class View {
     context.lineJoin = context.lineCap = "round";
     if (!lens) this.paintGrid(eye);
     if (this.place.cloud) this.paintCloud(eye, density, lens);
-    if (!lens) this.paintSeen(eye);
+    if (!lens) {
+      this.paintSeen(eye);
+      paintOthers(this, eye);
+    }
     this.paintPath(eye, lens);
     if (lens) return this.paintWindow(eye, width, height);
+    paintBlamed(this, eye);
     this.paintCurrent(eye);
     this.paintEnds(eye);
   }
 
   stroke(eye, p, q, colour, thickness) {
     const ends = this.segment(eye, p, q);
-    if (!ends) return;
+    if (ends) this.line(ends, colour, thickness);
+  }
+
+  line(ends, colour, thickness) { // between two points of the canvas
     const { context } = this;
     context.strokeStyle = colour;
     context.lineWidth = thickness;
@@ -249,8 +259,8 @@ class View {
   }
 
   paintPath(eye, lens) {
-    const { clip, context } = this, last = Math.max(clip.n - 1, 1), stride = Math.max(1, Math.round(clip.n / 10));
-    for (let i = lens ? this.frame + 1 : 0; i + 1 < clip.n; i++) this.stroke(eye, centreOf(clip.poses, i), centreOf(clip.poses, i + 1), this.colourAt(i / last), lens ? 2 : 3);
+    const { clip } = this, last = Math.max(clip.n - 1, 1), stride = Math.max(1, Math.round(clip.n / 10));
+    paintLine(this, eye, clip, { from: lens ? this.frame + 1 : 0, colourOf: (i) => this.colourAt(i / last), thickness: lens ? 2 : 3, dashed: clip.kind === "refused" });
     if (lens) return;
     for (let i = 0; i < clip.n; i += stride) {
       if (i !== this.frame) this.frustum(eye, this.corners(clip.poses, i, clip.intrinsics(i), clip.width, clip.height, this.radius * 0.06), this.colourAt(i / last), 1.25);
