@@ -73,6 +73,17 @@ def test_a_repaired_path_says_so(place: Scene, tmp_path: Path) -> None:
     assert json.loads(row["values"])["repair"] == "slowed to 0.6"
 
 
+def test_a_clip_says_that_its_scenes_cameras_were_estimated(place: Scene, tmp_path: Path) -> None:
+    (tmp_path / "place.sfm").mkdir()
+    record = {"mapper": "global", "versions": {"pycolmap": "4.2.1"}}
+    (tmp_path / "place.sfm" / "sfm.json").write_text(json.dumps(record))
+    estimated = replace(place, assets={**place.assets, "sfm": tmp_path / "place.sfm"})
+    for scene, told in ((estimated, "pycolmap 4.2.1, global mapper"), (place, None)):
+        clip = one(scene, tmp_path / str(told is None), paths=("keys:w*1;anchor=25",))
+        assert isinstance(clip, Clip)
+        assert clip.provenance.versions.get("captured_poses") == told
+
+
 def test_limits_and_clips_have_names_of_their_own(place: Scene, tmp_path: Path) -> None:
     """Another limit is another request: its clip stands beside the first one."""
     first = one(place, tmp_path, paths=("keys:w*1;anchor=25",))

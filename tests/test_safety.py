@@ -128,6 +128,25 @@ def test_what_is_hidden_from_the_photos_is_not_seen(place: Survey) -> None:
     assert place.seen_share(path, depth).max() < 0.1
 
 
+def test_a_look_aside_in_the_middle_of_a_path_is_found(place: Survey) -> None:
+    path = level_walk(65)
+    turned = path.camera_to_world.copy()
+    aside_deg = -80 * np.sin(np.linspace(0, np.pi, 65)) ** 2  # away and back, first and last frame as they were
+    turned[:, :3, :3] = turned[:, :3, :3] @ se3.axis_rotation("y", aside_deg)
+    found = judge(place, replace(path, camera_to_world=turned), ACCEPT)
+    assert {"seen"} <= {reason.name for reason in found.reasons}
+    assert all(20 < reason.frame < 45 for reason in found.reasons)
+
+
+def test_closer_than_a_third_of_a_photos_distance_is_not_seen(place: Survey) -> None:
+    """The far wall was photographed from 2.4 m: from 1.2 m it is seen, from 0.6 m it would be a blur."""
+    for distance_m, least, most in ((1.2, 0.9, 1.0), (0.6, 0.0, 0.1)):
+        x = walled.WIDE - distance_m
+        path = preview(walk((x, -0.5, 1.5), (x, -0.4, 1.5), (14.0, -0.5, 0.9), frames=2))
+        share = place.seen_share(path, place.look(path)[0])
+        assert np.all((least <= share) & (share <= most)), (distance_m, share)
+
+
 def test_the_share_that_is_seen_agrees_with_a_slow_twin(place: Survey) -> None:
     """Pixel by pixel, camera by camera, in plain Python."""
     path = preview(walk((1.7, 0.0, 1.5), (1.7, 0.1, 1.5), (3.0, -2.0, 1.2), frames=2))[:1]

@@ -24,7 +24,7 @@ from trajkit.reconstruct import ledger_rows, reconstruct
 from trajkit.safe_path import Drawn, safe_path
 from trajkit.safety import Accept
 from trajkit.scene import Finding, Frame, Rejected, Scene
-from trajkit.sfm import posed
+from trajkit.sfm import estimator, posed
 from trajkit.survey import Survey, survey
 from trajkit.trajectory import Trajectory
 
@@ -231,6 +231,8 @@ def make(job: Job, out: Path) -> Clip | Rejected:
 
 
 def _provenance(job: Job) -> Provenance:
+    versions = {"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy")}
+    estimated = estimator(job.scene)  # the captured cameras', which the splats and the scale rest on
     return Provenance(
         kind="rendered",
         source=job.scene.source,
@@ -238,7 +240,7 @@ def _provenance(job: Job) -> Provenance:
         path=job.path,
         generator=job.options.renderer,
         seed=job.options.seed,
-        versions={"trajkit": __version__} | {name: version(name) for name in ("numba", "numpy")},
+        versions=versions | ({"captured_poses": estimated} if estimated else {}),
     )
 
 
