@@ -84,6 +84,15 @@ def test_a_clip_says_that_its_scenes_cameras_were_estimated(place: Scene, tmp_pa
         assert clip.provenance.versions.get("captured_poses") == told
 
 
+def test_a_scene_is_not_surveyed_where_nothing_asks_for_it(
+    place: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trajkit.render_scene.survey", None)
+    assert isinstance(one(place, tmp_path, accept=None), Clip)
+    with pytest.raises(TypeError, match="not callable"):
+        one(place, tmp_path)
+
+
 def test_limits_and_clips_have_names_of_their_own(place: Scene, tmp_path: Path) -> None:
     """Another limit is another request: its clip stands beside the first one."""
     first = one(place, tmp_path, paths=("keys:w*1;anchor=25",))

@@ -205,7 +205,7 @@ def make(job: Job, out: Path) -> Clip | Rejected:
         path: Trajectory = module.sample(scene, sampler_options, seeding.generator(options.seed, *key))
         return path
 
-    held = _held_for(job)
+    held = _held_for(job, out)
     checks: dict[str, Any] = {}
     if options.accept is None:
         trajectory = draw(0)
@@ -216,7 +216,7 @@ def make(job: Job, out: Path) -> Clip | Rejected:
         trajectory = drawn.trajectory
         checks = dict(drawn.measured) | {"repair": drawn.repair, "draw": drawn.draw}
     if options.depth:
-        checks |= held.depth(out)
+        checks |= held.depth
     clip = Clip(
         key=job.key,
         trajectory=trajectory,
@@ -316,26 +316,27 @@ def _refusal(key: str, record: Mapping[str, Any]) -> Rejected:
 
 
 class _Held:
-    """A renderer, what it saw from the captured cameras, and how good its depth is."""
+    """A renderer, what it saw from the captured cameras, and how good its depth is: looked at when asked for."""
 
-    def __init__(self, scene: Scene, renderer: Any) -> None:
-        self.renderer, self.survey = renderer, survey(scene, renderer)
-        self.checks: dict[str, float | bool] | None = None
+    def __init__(self, scene: Scene, renderer: Any, out: Path) -> None:
+        self.scene, self.renderer, self.out = scene, renderer, out
 
-    def depth(self, out: Path) -> dict[str, float | bool]:
-        """`depth_checks`, measured once."""
-        if self.checks is None:
-            self.checks = depth_checks(self.survey, out)
-        return self.checks
+    @functools.cached_property
+    def survey(self) -> Survey:
+        return survey(self.scene, self.renderer)
 
-
-_held: dict[tuple[str, str, str], _Held] = {}  # at most one a process: the scene's next clip finds it loaded
+    @functools.cached_property
+    def depth(self) -> dict[str, float | bool]:
+        return depth_checks(self.survey, self.out)
 
 
-def _held_for(job: Job) -> _Held:
-    wanted = (job.scene.id, job.content, job.options.renderer)
+_held: dict[tuple[str, str, str, Path], _Held] = {}  # at most one a process: the scene's next clip finds it loaded
+
+
+def _held_for(job: Job, out: Path) -> _Held:
+    wanted = (job.scene.id, job.content, job.options.renderer, out)
     if wanted not in _held:
         _held.clear()
         module, chosen = renderer_options(job.options.renderer)
-        _held[wanted] = _Held(job.scene, module.Renderer(job.scene, chosen))
+        _held[wanted] = _Held(job.scene, module.Renderer(job.scene, chosen), out)
     return _held[wanted]
