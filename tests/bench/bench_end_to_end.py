@@ -22,15 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from splatting import blobs, splat_scene, walk
 
-from trajkit import cuda, video
+from trajkit import cuda, seeding, video
 from trajkit.clip import Clip
 from trajkit.gaussians import read_ply
 from trajkit.ledger import Ledger
 from trajkit.render import render
-from trajkit.render_scene import RenderOptions, renderer_options
+from trajkit.render_scene import RenderOptions, clip_lens, path_options, renderer_options
 from trajkit.scene import Scene
 
 FRAMES, WIDTH, HEIGHT = 77, 832, 480
+PATH = "orbit:turns=0.05"
 
 
 def rasteriser_fps(scene: Scene, spec: str, clips: int) -> float:
@@ -67,7 +68,10 @@ def encode_some(file: Path, clips: int) -> None:
 def encoder_fps(scene: Scene, spec: str, workers: int, clips: int) -> float:
     """Pictures a second of `workers` processes that encode pictures which are there."""
     module, options = renderer_options(spec)
-    pictures = np.stack([frame.rgb for frame in module.Renderer(scene, options).frames(walk(FRAMES, WIDTH, HEIGHT))])
+    asked = RenderOptions(paths=(PATH,), frames=FRAMES, width=WIDTH, height=HEIGHT)
+    sampler, sampler_options = path_options(PATH, asked, clip_lens(scene, asked, seeding.generator(0)))
+    trajectory = sampler.sample(scene, sampler_options, seeding.generator(0))  # a clip such as `render` makes
+    pictures = np.stack([frame.rgb for frame in module.Renderer(scene, options).frames(trajectory)])
     each = -(-clips // workers)
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
         file = Path(folder) / "pictures.npy"
@@ -81,7 +85,7 @@ def encoder_fps(scene: Scene, spec: str, workers: int, clips: int) -> float:
 def end_to_end(scene: Scene, spec: str, workers: int, clips: int) -> tuple[float, float]:
     """Pictures a second between the first finished unit of clips and the last, and seconds until the first."""
     options = RenderOptions(
-        paths=("orbit:turns=0.05",), count=clips, frames=FRAMES, width=WIDTH, height=HEIGHT, renderer=spec, accept=None
+        paths=(PATH,), count=clips, frames=FRAMES, width=WIDTH, height=HEIGHT, renderer=spec, accept=None
     )
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

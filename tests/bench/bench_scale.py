@@ -2,7 +2,8 @@
 
     python tests/bench/bench_scale.py [--scenes 1,3,10,30,100] [--sides local-1,local-2,ray-2] [--folder FOLDER]
 
-Each toy scene gives one clip of 9 frames at 160x96, so that what is measured is the cost of a scene, not of pictures.
+Each scene, a round room of 20,000 dots in a PLY of its own, gives one clip of 9 frames at 160x96: what is measured is
+the cost of a scene, not of pictures.
 A side is an executor and its workers; the times hold the start and the end of its processes. Memory is the largest
 sum of resident sets over the command's whole process tree, sampled 20 times a second: pages that processes share
 count once for each.
@@ -25,9 +26,12 @@ HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1])]
 
 import killing
+import numpy as np
+
+from trajkit.gaussians import Gaussians, write_ply
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-PATH, FRAMES, SIZE = "spline", 9, "160x96"
+PATH, FRAMES, SIZE, DOTS = "orbit:turns=0.05", 9, "160x96", 20_000
 
 
 class Cost(NamedTuple):
@@ -59,9 +63,26 @@ def resident_bytes(root: int) -> int:
     return total
 
 
-def measure(scenes: int, executor: str, workers: int, out: Path) -> Cost:
-    """Renders so many toy scenes by the command line. Raises RuntimeError with what it said where it fails."""
-    command = killing.trajkit("render", f"toy:count={scenes}", "--path", PATH, "--count", 1, "--frames", FRAMES)
+def room(seed: int) -> Gaussians:
+    """Opaque dots on a drum of radius 3 about the z axis, 5 high, with its floor and ceiling."""
+    rng = np.random.default_rng(seed)
+    angle, lid = rng.uniform(0, 2 * np.pi, DOTS), rng.random(DOTS) < 0.5
+    radius = np.where(lid, 3 * np.sqrt(rng.random(DOTS)), 3)
+    height = np.where(lid, rng.choice([-2.5, 2.5], DOTS), rng.uniform(-2.5, 2.5, DOTS))
+    return Gaussians(
+        means=np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=-1),
+        log_scales=np.full((DOTS, 3), np.log(0.06)),
+        quaternions_wxyz=np.tile([1.0, 0, 0, 0], (DOTS, 1)),
+        logit_opacities=np.full(DOTS, 6.0),
+        sh=rng.uniform(-1.7, 1.7, (DOTS, 1, 3)),
+    )
+
+
+def measure(scenes: list[Path], executor: str, workers: int, out: Path) -> Cost:
+    """Renders these splats by the command line. Raises RuntimeError with what it said where it fails."""
+    command = killing.trajkit(
+        "render", *[f"splat:{path}" for path in scenes], "--path", PATH, "--count", 1, "--frames", FRAMES
+    )
     command += ["--size", SIZE, "--executor", executor, "--workers", str(workers), "--json", "--out", str(out)]
     start, peak, ended = time.perf_counter(), 0, threading.Event()
     pipe = subprocess.PIPE
@@ -90,14 +111,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where clips go meanwhile  [default: a temporary folder]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        out = Path(folder) / "clips"
-        measure(1, "local", 1, out)  # compiles what numba keeps
+        out, counts = Path(folder) / "clips", [int(count) for count in options.scenes.split(",")]
+        rooms = [Path(folder) / f"room-{number:03}.ply" for number in range(max(counts))]
+        for number, path in enumerate(rooms):
+            write_ply(room(number), path)
+        measure(rooms[:1], "local", 1, out)  # compiles what numba keeps
         print(f"{'side':8} {'scenes':>6} {'clips':>6} {'seconds':>8} {'s/scene':>8} {'peak MB':>8}")
         for side in options.sides.split(","):
             executor, _, workers = side.partition("-")
-            for scenes in map(int, options.scenes.split(",")):
+            for scenes in counts:
                 shutil.rmtree(out)
-                cost = measure(scenes, executor, int(workers), out)
+                cost = measure(rooms[:scenes], executor, int(workers), out)
                 each, peak = cost.seconds / scenes, cost.peak_bytes / 1e6
                 print(f"{side:8} {scenes:6} {cost.clips:6} {cost.seconds:8.1f} {each:8.2f} {peak:8.0f}", flush=True)
 
