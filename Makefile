@@ -43,7 +43,7 @@ system:
 	touch $@
 
 .venv/demo-ready: .venv/uv-ready pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[capture]'
+	$(INSTALL) --editable '.[capture,quality]'
 	touch $@
 
 .venv/test-ready: .venv/uv-ready pyproject.toml constraints.txt

@@ -1,15 +1,17 @@
 """The golden examples under schemas/examples: `python tests/golden_examples.py` writes them anew."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from trajkit import se3
+from trajkit import files, se3
 from trajkit.camera import Camera
 from trajkit.clip import Clip, Provenance, write_clip
 from trajkit.ledger import Ledger, Row
 from trajkit.pack import pack
 from trajkit.scene import Frame
+from trajkit.score import Reason, Score, ScoreRecord, Verdict
 from trajkit.shard_plan import make_plan, survey
 from trajkit.trajectory import Scale, Trajectory
 
@@ -40,6 +42,38 @@ def frames() -> list[Frame]:
     return pictures
 
 
+def score_record() -> ScoreRecord:
+    """What `trajkit score` might say of the clip."""
+    far = "the cameras move points 2.5 px off what the pictures ask for, over 8 frames"
+    return ScoreRecord(
+        schema="trajkit.score/1",
+        key=KEY,
+        clip="0" * 64,
+        calibration="1" * 64,
+        verdict=Verdict(
+            state="rejected",
+            probability=0.125,
+            low=1.5,
+            high=4.0,
+            reasons=(Reason(metric="induced", message=far, value=2.5, threshold=1.0, unit="px"),),
+            frames=((1, 3),),
+        ),
+        scores=(
+            Score(
+                metric="induced",
+                value=2.5,
+                unit="px",
+                better="lower",
+                version="1",
+                per_frame=(0.5, 2.5, 4.5, None, 2.5),
+                values={"px_8": 2.5, "sigma_px": 0.25},
+            ),
+            Score(metric="depth", value=None, unit="relative", better="lower", version="1", why="has no depth"),
+        ),
+        about={"kind": "rendered", "frames": FRAMES, "fps": 16.0, "motion": "parallax"},
+    )
+
+
 def write(folder: Path) -> None:
     """Writes a clip folder with its ledger, and a folder of shards (one) of it."""
     clip = Clip(
@@ -59,6 +93,7 @@ def write(folder: Path) -> None:
         Row(key="example-walk-001", stage="render", state="rejected", reason="leaves the scene at frame 3"),
     ]
     Ledger(folder / "clips").append("render-example", rows)
+    files.write_bytes(folder / "clips" / "scores" / f"{KEY}.json", files.json_bytes(asdict(score_record())))
     list(pack(make_plan(survey([folder / "clips"])[0]), folder / "shards"))
 
 

@@ -25,6 +25,7 @@ CLIPS, SHARDS = golden_examples.EXAMPLES / "clips", golden_examples.EXAMPLES / "
 EXAMPLES = {
     "clip/1": CLIPS / f"{golden_examples.KEY}.json",
     "plan/1": SHARDS / "plan.json",
+    "score/1": CLIPS / "scores" / f"{golden_examples.KEY}.json",
     "shard/1": SHARDS / "shard-000000.json",
 }
 
@@ -101,6 +102,11 @@ NESTED = [
     ("shard/1", ["sha256"], "ABC"),
     ("plan/1", ["plan"], "0" * 63),
     ("ledger/1", ["versions", "av"], 18),
+    ("score/1", ["verdict", "state"], "good"),
+    ("score/1", ["verdict", "probability"], "high"),
+    ("score/1", ["scores", 0, "per_frame"], 1.0),
+    ("score/1", ["scores", 0, "better"], "larger"),
+    ("score/1", ["verdict", "reasons", 0, "metric"], None),
 ]
 
 

@@ -20,8 +20,8 @@ from trajkit.shards import Index, index_path, read_index
 from trajkit.work import run
 
 BATCH = 8  # clips of a folder that a worker checks at a time
-BESIDE = {"ledger", "scenes"}  # folders that stages write beside clips and shards
-NOTES = {".toml", ".md"}  # resolved options, a data card
+BESIDE = {"ledger", "scenes", "scores", "filter", "original"}  # folders that stages write beside clips and shards
+NOTES = {".toml", ".md", ".parquet"}  # resolved options, a data card, weights
 
 
 class Unit(NamedTuple):

@@ -214,6 +214,30 @@ def write_clip(
     return done
 
 
+def copy_clip(folder: Path, clip: Clip) -> Clip:
+    """The clip as it now lies in another folder: the same pictures and depth, the cameras and words it has now.
+
+    The json appears last. Raises TrajkitError where the clip has no video yet, or lies in that folder already.
+    """
+    if clip.video is None or not clip.frames:
+        raise TrajkitError(f"clip {clip.key}", "has no video", "make it first")
+    paths = {suffix: member(folder, clip.key, suffix) for suffix in SUFFIXES}
+    held = {"mp4": clip.video} | ({"depth.npz": clip.depth} if clip.depth is not None else {})
+    if any(isinstance(one, Path) and one.resolve() == paths[suffix].resolve() for suffix, one in held.items()):
+        raise TrajkitError(folder, f"is where clip {clip.key} lies", "give --out a folder of its own")
+    small = {"camera.npz": camera_bytes(clip.trajectory), "txt": caption_bytes(clip.caption, f"clip {clip.key}")}
+    record_bytes(_record(clip, {}))  # what will not fit is found before anything is written
+    paths["json"].unlink(missing_ok=True)
+    if clip.depth is None:
+        paths["depth.npz"].unlink(missing_ok=True)
+    for suffix, content in {**held, **small}.items():
+        files.write_bytes(paths[suffix], _bytes(content))
+    done = replace(clip, video=paths["mp4"], depth=paths["depth.npz"] if clip.depth is not None else None)
+    digests = {suffix: files.sha256(paths[suffix]) for suffix in (*held, *small)}
+    files.write_bytes(paths["json"], record_bytes(_record(done, digests)))
+    return done
+
+
 def _fitting(frames: Iterable[Frame], clip: Clip) -> Iterator[Frame]:
     """The frames, as long as they have the size of the cameras; after the last one, as many as the poses want."""
     width, height = clip.trajectory.width, clip.trajectory.height

@@ -18,6 +18,7 @@ KINDS = {
     "engines": ("trajkit.engines", ("Options", "fit")),
     "renderers": ("trajkit.renderers", ("Renderer", "Options")),
     "readers": ("trajkit.readers", ("probe", "read")),
+    "metrics": ("trajkit.curation.metrics", ("score", "NEEDS", "UNIT", "BETTER", "VERSION")),
 }
 # what a broken module or package raises while it is imported; one bad plugin must not hide the others
 IMPORT_FAILURES = (ImportError, OSError, SyntaxError, AttributeError, NameError, TypeError, ValueError, RuntimeError)

@@ -9,11 +9,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from trajkit import files
 from trajkit.ledger import Row
 from trajkit.members import Record, adapter
+from trajkit.score import ScoreRecord
 from trajkit.shard_plan import PlanRecord
 from trajkit.shards import Index
 
 # name/version -> type; schemas/FORMAT.md says in words what each means
-CONTRACTS = {"clip/1": Record, "ledger/1": Row, "plan/1": PlanRecord, "shard/1": Index}
+CONTRACTS = {"clip/1": Record, "ledger/1": Row, "plan/1": PlanRecord, "score/1": ScoreRecord, "shard/1": Index}
 
 
 class _Plain(GenerateJsonSchema):

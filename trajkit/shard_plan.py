@@ -1,7 +1,7 @@
 """Which clip goes to which shard: planned before any is written, from the clips, a seed and two limits alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -44,11 +44,11 @@ class Plan:
     shards: tuple[tuple[Source, ...], ...]  # in each shard the clips are sorted by key
 
 
-def survey(folders: Sequence[Path]) -> tuple[list[Source], list[str]]:
-    """The finished clips of the folders, sorted by key, and the keys of unfinished ones.
+def survey(folders: Sequence[Path], only: Collection[str] | None = None) -> tuple[list[Source], list[str]]:
+    """The finished clips of the folders (or those of them in `only`), sorted by key, and the keys of unfinished ones.
 
-    Raises TrajkitError for a clip with a missing member or a damaged json, for a key that occurs twice, and for an mp4
-    whose name is no key.
+    Raises TrajkitError for a clip with a missing member or a damaged json, for a key that occurs twice, for an mp4
+    whose name is no key, and for a key in `only` that no folder holds.
     """
     found: dict[str, Source] = {}
     unfinished: set[str] = set()
@@ -56,15 +56,22 @@ def survey(folders: Sequence[Path]) -> tuple[list[Source], list[str]]:
         if (folder / PLAN).is_file():
             raise TrajkitError(folder, "holds shards, not clips", "give clip folders")
         for key in clip_keys(folder):
+            if only is not None and key not in only:
+                continue
             source = _source(folder, key)
             if key in found:
                 problem = f"clip {key} is also in {found[key].folder}"
                 raise TrajkitError(folder, problem, "give each clip once, or rename the folder's clips")
             found[key] = source
         unfinished |= {check_key(path.name.removesuffix(".mp4"), folder) for path in folder.glob("*.mp4")}
+    absent = sorted(set(only or ()) - found.keys())
+    if absent:
+        problem = f"no finished clip {absent[0]}" + (f", nor {len(absent) - 1} other listed ones" * (len(absent) > 1))
+        raise TrajkitError(", ".join(map(str, folders)), problem, "give the folders that the list was made from")
     if not found:
         raise TrajkitError(", ".join(map(str, folders)), "no finished clips", "give folders that trajkit render wrote")
-    return [found[key] for key in sorted(found)], sorted(unfinished - found.keys())
+    unfinished -= found.keys()
+    return [found[key] for key in sorted(found)], sorted(unfinished if only is None else unfinished & set(only))
 
 
 def _source(folder: Path, key: str) -> Source:

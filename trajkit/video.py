@@ -68,6 +68,11 @@ def stream(source: Source) -> Iterator[UInt8[Array, "h w 3"]]:
     return load_reader("auto").stream(source)
 
 
+def luma(source: Source, size: tuple[int, int]) -> Iterator[UInt8[Array, "h w"]]:
+    """Luma of the pictures as stored (16 .. 235 of most), averaged down to `size` (width, height); takes one thread."""
+    return load_reader("auto").luma(source, size)
+
+
 def load_reader(name: str) -> Any:
     """The reader plugin; "auto" is pyav, which every installation has and which carries its own FFmpeg."""
     return plugins.load("readers", "pyav" if name == "auto" else name)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from trajkit import files
 from trajkit.cli import REJECTED
 from trajkit.commands._common import emit, executor_option, keep_resolved, progress, stage_options
 from trajkit.pack import pack
@@ -28,11 +29,18 @@ from trajkit.shard_plan import SHARD_BYTES, SHARD_CLIPS, Plan, make_plan, shard_
     metavar="BYTES",
     help="Largest shard; a larger clip gets a shard of its own.",
 )
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Only the clips in this list, one key a line, such as CLIPS/filter/accepted.txt.",
+)
 @executor_option
 @stage_options
 def command(
     folders: tuple[Path, ...],
     out: Path,
+    keys: Path | None,
     shard_clips: int,
     shard_bytes: int,
     seed: int,
@@ -50,7 +58,7 @@ def command(
     index and checksum in a json beside it, which is written last. Run the same command again to go on after an
     interruption. Exit code 3: some clips were left out because they are not finished (no json).
     """
-    sources, unfinished = survey(folders)
+    sources, unfinished = survey(folders, files.read_text(keys).split() if keys else None)
     plan = make_plan(sources, seed=seed, shard_clips=shard_clips, shard_bytes=shard_bytes)
     if dry_run:
         _dry_run(plan, out, unfinished, as_json)

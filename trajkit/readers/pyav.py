@@ -73,10 +73,20 @@ def read(source: Source, indices: Sequence[int] | None = None) -> UInt8[Array, "
 
 def stream(source: Source) -> Iterator[UInt8[Array, "h w 3"]]:
     """RGB pictures one by one. Raises TrajkitError at the end where there were fewer than the file announces."""
+    return _stream(source, _Converter(label(source)))
+
+
+def luma(source: Source, size: tuple[int, int]) -> Iterator[UInt8[Array, "h w"]]:
+    """Upright luma as stored, averaged down to `size` (width, height), one by one; decoded by one thread."""
+    return _stream(source, _Converter(label(source), size), threads=1)
+
+
+def _stream(source: Source, convert: "_Converter", threads: int | None = None) -> Iterator[Array]:
     frames = _timeline(source).frames
     count = 0
     with _opened(source) as (container, video):
-        convert = _Converter(label(source))
+        if threads:
+            video.codec_context.thread_count = threads
         for frame in container.decode(video):
             yield convert(frame)
             count += 1
@@ -86,22 +96,35 @@ def stream(source: Source) -> Iterator[UInt8[Array, "h w 3"]]:
 
 
 class _Converter:
-    """Frames as RGB arrays, all of the first one's size, turned upright. One swscale context serves all frames."""
+    """Frames, all of the first one's size, turned upright: as RGB, or as grey of a size where one is given.
 
-    def __init__(self, where: str) -> None:
+    One swscale context serves all frames.
+    """
+
+    def __init__(self, where: str, grey: tuple[int, int] | None = None) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self.where, self.size, self.reformatter = where, (0, 0), VideoReformatter()
+        self.where, self.grey, self.size, self.reformatter = where, grey, (0, 0), VideoReformatter()
 
-    def __call__(self, frame: Any) -> UInt8[Array, "h w 3"]:
+    def __call__(self, frame: Any) -> UInt8[Array, "h w *rgb"]:
         if frame.is_corrupt:
             raise TrajkitError(self.where, "a frame is damaged", "restore the file or make it again")
         if self.size == (0, 0):
             self.size = frame.width, frame.height
         if self.size != (frame.width, frame.height):
             raise TrajkitError(self.where, "changes its picture size midway", "re-encode it at one size")
-        rgb = self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return np.rot90(rgb, frame.rotation // 90) if frame.rotation else rgb
+        if self.grey:
+            pixels = self._luma(frame, *self.grey)
+        else:
+            pixels = self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.rot90(pixels, frame.rotation // 90) if frame.rotation else pixels
+
+    def _luma(self, frame: Any, width: int, height: int) -> UInt8[Array, "h w"]:
+        if frame.rotation % 180:
+            width, height = height, width
+        # not format="gray": swscale then goes by way of colours and dithers, six grey levels of noise
+        plane = self.reformatter.reformat(frame, width, height, "yuv420p", interpolation="AREA", threads=1).planes[0]
+        return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, :width].copy()
 
 
 def opened(source: Source) -> str | BinaryIO:

@@ -34,7 +34,7 @@ class World:
     @cached_property
     def painted(self) -> paint.Paint:
         """Textures and baked light."""
-        textures = _textures(self.seed, self.solids)
+        textures = textures_of(self.seed, self.solids)
         layout = paint.light_layout(self.solids)
         faces = paint.faces_of(self.solids)
         means = {key: (picture.mean(axis=(0, 1)) / 255) ** 2.2 for key, picture in textures.items()}
@@ -71,7 +71,8 @@ def build(seed: int) -> World:
     return World(seed=seed, solids=tuple(room.furnish(seeding.generator(seed, "toy", "room"))))
 
 
-def _textures(seed: int, things: tuple[Solid, ...]) -> dict[tuple, UInt8[Array, "h w 3"]]:
+def textures_of(seed: int, things: tuple[Solid, ...]) -> dict[tuple, UInt8[Array, "h w 3"]]:
+    """The picture of every skin, by `paint.skin_key`."""
     textures: dict[tuple, UInt8[Array, "h w 3"]] = {}
     for solid, face, skin in paint.faces_of(things):
         key = paint.skin_key(solid, face, skin)

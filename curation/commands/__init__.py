@@ -1,0 +1,1 @@
+"""The commands of curation: named in trajkit's table, imported when they are asked for."""
