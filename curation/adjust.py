@@ -131,7 +131,9 @@ def _touched(start: Views, seen: Sightings, solved: Solved, factor: float, clear
     """
     touched = solve(start, seen, wide_px=TOUCH_PX * factor, narrow_px=TOUCH_PX * factor, steps=TOUCHES)
     limit = clearly * _losses(solved.views, solved.points, seen, factor).mean()
-    return touched if _losses(touched.views, touched.points, seen, factor).mean() < limit else solved
+    if _losses(touched.views, touched.points, seen, factor).mean() >= limit:
+        return solved
+    return touched._replace(converged=touched.converged or solved.converged)  # the touch has few steps
 
 
 def _begun(trajectory: Trajectory, cameras: Float64[Array, "n 3 4"]) -> Views:

@@ -41,7 +41,7 @@ QUANTILES = (0.05, 0.95)  # of the interval
 NOISE_CLASSES = 4
 FOLDS = 5
 # shares of clean rows that may be rejected, or not be accepted, and of bad ones that may be accepted
-REJECTED, NOT_ACCEPTED, LET_THROUGH = 0.01, 0.04, 0.01
+REJECTED, NOT_ACCEPTED, LET_THROUGH = 0.01, 0.04, 0.005
 
 
 class Claim(NamedTuple):

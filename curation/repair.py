@@ -47,6 +47,9 @@ class RepairOptions:
         1.4  # mean over 8 frames by which the two halves' cameras may differ: twice the error of the whole
     )
     agree_worst_px: float = 5.0
+    parallax_px: float = (
+        2.0  # least motion of points by translation: below it noise makes up a path where there is none
+    )
     inliers: float = 0.6  # share of observations that the refined cameras must explain
     calibration: Path = calibration.SHIPPED
 
@@ -94,6 +97,8 @@ def _unfit(found: Adjusted, options: RepairOptions) -> str:
     """Why the pictures do not carry an adjustment, or ""."""
     if found.unobservable:
         return f"the pictures do not show {' and '.join(found.unobservable)}"
+    if found.parallax_px < options.parallax_px * found.trajectory.width / calibration.WIDTH:
+        return f"the pictures hardly show translation ({found.parallax_px:.2g} px of parallax)"
     if not found.converged:
         return "the adjustment does not converge"
     if found.inlier_share < options.inliers:

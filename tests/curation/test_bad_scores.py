@@ -131,7 +131,7 @@ CLIP = [
     Case("frame numbers that go back", clip(entry("frame_index", (2,), 0)), f"{BAD}."),
     Case("a frame number beyond all frames", clip(entry("frame_index", (4,), 1 << 40)), f"{BAD}."),
     Case("poses of another size", clip(entry("size", (0,), 64)), "width"),
-    Case("one pose too few", clip(poses(lambda a: a.update({k: v[:-1] for k, v in a.items() if k != "size"}))), "poses"),
+    Case("one pose too few", clip(poses(lambda a: a.update({k: v[:-1] for k, v in a.items() if k != "size"}))), "says poses"),
     Case("caption that is not UTF-8", clip(rewrite("txt", b"\xff\xfe")), f"{BAD}.txt"),
     Case("json is a list", clip(rewrite("json", b"[]")), f"{BAD}.json"),
     Case("json cut short", clip(rewrite("json", lambda old: old[:40])), f"{BAD}.json"),

@@ -81,6 +81,7 @@ def test_right_poses_are_left_alone(evidence: Evidence) -> None:
         ({"agree_px": 0.001}, "two halves"),
         ({"agree_worst_px": 0.001}, "two halves"),
         ({"inliers": 1.01}, "belongs to one still scene"),
+        ({"parallax_px": 1000.0}, "hardly show translation"),
     ],
 )
 def test_each_condition_can_refuse(exact: Clip, evidence: Evidence, change: dict, reason: str) -> None:
