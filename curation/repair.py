@@ -22,12 +22,12 @@ from trajkit.ledger import Ledger, Row
 from trajkit.members import camera_bytes
 from trajkit.score import Verdict
 from trajkit.trajectory import Trajectory
-from trajkit.work import run
+from trajkit.work import attempt, run
 
 from . import calibration
 from .adjust import Adjusted, adjust, errors_of, induced
 from .evidence import Evidence
-from .score import Unit, measure, read_item, units
+from .score import Item, Unit, measure, read_item, units
 from .tracks import Tracks
 from .verdict import verdict
 
@@ -159,14 +159,16 @@ def repair(
 
 
 def repair_unit(unit: Unit, options: RepairOptions, out: Path) -> list[Repaired]:
-    """What became of each clip of the unit."""
-    results = []
-    for item in unit.items:
-        try:
-            results.append(repair_clip(read_item(item), options, out))
-        except TrajkitError as error:
-            results.append(_failed(item.key, error))
-    return results
+    """What became of each clip of the unit; one that cannot be read or written costs itself alone."""
+
+    def one(item: Item) -> Repaired:
+        return repair_clip(read_item(item), options, out)
+
+    results = [attempt(one, item) for item in unit.items]
+    return [
+        _failed(item.key, result) if isinstance(result, TrajkitError) else result
+        for item, result in zip(unit.items, results, strict=True)
+    ]
 
 
 def repair_clip(clip: Clip, options: RepairOptions, out: Path) -> Repaired:

@@ -6,7 +6,7 @@
 Clips, claims and their scores are made on the spot (rows are kept for another look). A claim is bad where it moves
 points by more than 1.5 px over 8 frames (or 4 over 32, 6 at worst, 0.6 degrees from one frame to the next), clean where
 by less than 0.5 (1.5 at worst); those in between count in the correlation only. With the calibration's own rows each
-family is also judged by a calibration that was fitted without it.
+family is also judged by a calibration that was fitted without it, over all claims and over those that the clip decides.
 """
 
 import argparse
@@ -80,7 +80,9 @@ def overall(rows: Sequence[Row], chance: Callable[[Row], float]) -> None:
 
 def families(rows: Sequence[Row], chance: Callable[[Row], float], trained: Sequence[Row] | None) -> None:
     clean, _ = split(rows, chance)
-    print(f"\n{'family':22} {'bad':>4} {'px':>6} {'AUC':>6} {'moderate':>8} {'left out':>8}  by severity")
+    print(
+        f"\n{'family':22} {'bad':>4} {'px':>6} {'AUC':>6} {'moderate':>8} {'left out':>8} {'decided':>8}  by severity"
+    )
     for name, family in FAMILIES.items():
         mine = [row for row in rows if row["family"] == name and calibrate.label(row) is False]
         moderate = [chance(row) for row in mine if row["moderate"]]
@@ -89,14 +91,16 @@ def families(rows: Sequence[Row], chance: Callable[[Row], float], trained: Seque
             for grade, severity in enumerate(family.severities)
         ]
         px = np.median([row["truth"]["px_8"] for row in mine]) if mine else np.nan
-        without = float("nan")
+        without = decides = float("nan")
         if trained is not None and mine:
             model = calibrate.fit_plain([row for row in trained if row["family"] != name])
             other = chance_by(model)
             without = auc(split(rows, other)[0], [other(row) for row in mine])
+            known = [row for row in rows if not undecided(row["features"])]
+            decides = auc(split(known, other)[0], [other(row) for row in mine if not undecided(row["features"])])
         print(
             f"{name:22} {len(mine):4} {px:6.1f} {auc(clean, [chance(row) for row in mine]):6.3f} "
-            f"{auc(clean, moderate):8.3f} {without:8.3f}  {'  '.join(grades)}",
+            f"{auc(clean, moderate):8.3f} {without:8.3f} {decides:8.3f}  {'  '.join(grades)}",
             flush=True,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import filmed
 import numpy as np
+import polars as pl
 import pytest
 from test_cli import trajkit
 
@@ -212,3 +213,25 @@ def test_known_poses_add_the_usual_figures(clips: Path, tmp_path: Path) -> None:
     assert ate["jump"].values["rpe_1.rotation_deg.max"] == pytest.approx(9, abs=0.2)
     assert {name.split(".")[0] for name in ate["jump"].values} >= {"ate", "rpe_1", "camera", "auc"}
     assert (ate["unknown"].value, ate["unknown"].why) == (None, "there is no unknown.camera.npz")
+
+
+def test_published_columns_are_told_beside_what_they_should_be(clips: Path, tmp_path: Path) -> None:
+    csv = tmp_path / "spatialvid.csv"
+    csv.write_text("id,moveDist,distLevel,rotAngle,trajTurns\nexact,9.5,4,0.2,1\n")
+    code, out, err = trajkit("score", clips, "--out", tmp_path / "out", "--metric", "spatialvid", "--published", csv)
+    assert code == 3, err
+    assert "moveDist  of 1 clips: median difference" in out
+    table = pl.read_parquet(tmp_path / "out/spatialvid.parquet").filter(pl.col("id") == "exact")
+    row = table.filter(pl.col("column") == "moveDist").to_dicts()[0]
+    assert row["published"] == 9.5
+    assert row["centres"] == pytest.approx(read_clip(clips, "exact").trajectory.path_length)
+    assert row["error"] == pytest.approx(9.5 - row["centres"])
+
+
+def test_published_columns_without_a_table_are_an_error_at_once(clips: Path, tmp_path: Path) -> None:
+    csv = tmp_path / "other.csv"
+    csv.write_text("id,length\nexact,1\n")
+    code, _, err = trajkit("score", clips, "--out", tmp_path / "out", "--published", csv)
+    assert code == 1
+    assert "moveDist" in err
+    assert not (tmp_path / "out").exists()
