@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from trajkit import se3
 from trajkit.trajectory import Trajectory
 
 from . import _covariance
-from .induced import OUTSIDE, STRIDES, Sights, best_scale, by_pair, errors_px
+from .induced import STRIDES, Sights, best_scale, by_pair, errors_px, landing
 from .residuals import partners
 
 if TYPE_CHECKING:
@@ -90,7 +89,8 @@ def _sights(adjusted: "Adjusted") -> tuple[Sights, Int64[Array, "m"]]:
         second = partners(reference, stride)[pose]
         keep = np.flatnonzero((second >= 0) & (local[:, 2] > 1e-9))
         found = Sights(xy[keep], depth[keep], pose[keep], second[keep])
-        found = _thinned(Sights(*(column[_inside(reference, found)] for column in found)))
+        _, seen = landing(reference, found)
+        found = _thinned(Sights(*(column[seen] for column in found)))
         parts.append(found)
         strides.append(np.full(len(found.first), stride))
     return Sights(*(np.concatenate(column) for column in zip(*parts, strict=True))), np.concatenate(strides)
@@ -112,18 +112,6 @@ def _thinned(sights: Sights) -> Sights:
     share = np.minimum(EACH / np.maximum(count, 1), 1.0)[sights.first]
     keep = np.floor((rank + 1) * share + 1e-9) > np.floor(rank * share + 1e-9)
     return Sights(*(column[keep] for column in sights))
-
-
-def _inside(reference: Trajectory, sights: Sights) -> Array:
-    """Whether a sight lands in the picture, or not far from it."""
-    lens = reference.intrinsics
-    rays = np.column_stack([(sights.xy - lens[sights.first, 2:]) / lens[sights.first, :2], np.ones(len(sights.first))])
-    step = se3.inverse(reference.camera_to_world[sights.second]) @ reference.camera_to_world[sights.first]
-    there = np.einsum("mij,mj->mi", step[:, :3, :3], rays * sights.depth[:, None]) + step[:, :3, 3]
-    front = there[:, 2] > 1e-9
-    z = np.where(front, there[:, 2], 1.0)[:, None]
-    place = (there[:, :2] / z * lens[sights.second, :2] + lens[sights.second, 2:]) / (reference.width, reference.height)
-    return front & (place > -OUTSIDE).all(1) & (place < 1 + OUTSIDE).all(1)
 
 
 def _sigmas(adjusted: "Adjusted", sights: Sights, worst: int) -> Float64[Array, "k"]:

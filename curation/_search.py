@@ -7,10 +7,10 @@ from . import _explain, _hypotheses
 from ._explain import Sample
 from ._hypotheses import Convention, Hypothesis, Lens, Timing
 from ._rawposes import RawPoses
+from .induced import WIDTH
 from .tracks import Tracks
 
 Array = np.ndarray
-WIDTH = 832  # picture that limits in pixels are meant for; they grow with the picture
 CAP_PX = 16.0  # of a pair of frames: worse says nothing more
 PREFERRED = 1.1  # a common reading wins over a rare one that is better by less
 COARSE, MIDDLE = (24, 12), (40, 16)  # pairs of frames and points of each while searching

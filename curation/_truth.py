@@ -8,14 +8,13 @@ from jaxtyping import Bool, Float, Float64, Int64
 from trajkit import se3
 from trajkit.trajectory import Trajectory
 
-from .induced import STRIDES, Sights, best_scale, errors_px
+from .induced import STRIDES, WIDTH, Sights, best_scale, errors_px
 
 Array = np.ndarray
 EVERY = 8  # pixels between the places where the depth is kept; the first is the pixel number EVERY // 2
 POINTS = 60  # per pair of frames
 LEAST_POINTS = 12  # still places of a frame below which it says nothing
 TRIED = 240  # sights that the scale is found on
-WIDTH = 832  # pixels that the limits are for; they grow with the width
 BAD = {"px_8": 1.5, "px_32": 4.0, "worst_px": 6.0, "rotation_deg": 0.6}  # beyond one of these poses teach errors
 CLEAN = {"px_8": 0.5, "worst_px": 1.5}
 

@@ -18,6 +18,7 @@ from ._bundle import Sightings, Views, distances
 from ._moved import Induced, induced
 from ._solve import Solved, drift_gain, focal_factors, solve, triangulated
 from ._start import chained
+from .induced import WIDTH
 from .residuals import Points, posed_rows, triangulate, unit_world
 from .tracks import Tracks
 
@@ -26,7 +27,6 @@ Array = np.ndarray
 TRACKS, SEEN = 700, 20  # used at most, and observations of each
 SPAN = 64  # poses that one point may be seen over: a longer track becomes several points
 GRID = 6  # cells across, that tracks are chosen evenly from
-WIDTH = 832  # pixels across that all limits in pixels are for
 NARROW_PX, INLIER_PX, WIDE_PX = 1.0, 2.0, 24.0
 TOUCH_PX, TOUCHES = 0.5, 8  # scale of the loss of a last touch, and its steps
 CLEARLY = 1.1  # times the loss of others, the claim's neighbourhood may have: less than that, movers can tip

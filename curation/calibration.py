@@ -23,6 +23,8 @@ from trajkit.errors import TrajkitError
 from trajkit.members import STRICT, from_json
 from trajkit.score import Score
 
+from .induced import WIDTH
+
 Array = np.ndarray
 SCHEMA: Final = "trajkit.calibration/1"
 SHIPPED = Path(__file__).with_name("calibration.json")
@@ -45,7 +47,6 @@ NOISE = {
     "triangulation.worst": (RESIDUAL, 0.05),
 }
 OVER_NOISE = "/noise"  # ends the names of these quotients
-WIDTH = 832  # pixels of the pictures that errors in pixels are meant for
 # features in pixels: of the claim against pictures, which grow with their size
 PIXELS = re.compile(
     r"induced(\.(px_\d+|worst(_\d+)?_px|borne_\w+|residual_px|sigma_px|worst_sigma_px))?"

@@ -9,12 +9,13 @@ distance of the two, in pixels, is what a model that trains on the claim is taug
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from trajkit import se3
 from trajkit.trajectory import Trajectory
 
 Array = np.ndarray
+WIDTH = 832  # pixels of the pictures that all limits in pixels are for; they grow with the width
 OUTSIDE = 0.1  # of the picture's size
 CAP_PX = 100.0  # of one point's error, also where it falls behind the claimed camera
 STRIDES = (1, 8, 32)  # frames
@@ -36,13 +37,18 @@ def errors_px(claimed: Trajectory, reference: Trajectory, sights: Sights, scale:
     `scale` multiplies the claimed translations. Sights that the reference camera does not see in `second`, behind it or
     further than OUTSIDE beyond the picture's edge, count as none: NaN. A hair's breadth moves those by any distance.
     """
-    there, front = _landing(reference, sights, 1.0)
-    size = np.array([reference.width, reference.height])
-    front &= (np.abs(there / size - 0.5) < 0.5 + OUTSIDE).all(axis=-1)
-    here, seen = _landing(claimed, sights, scale)
+    there, known = landing(reference, sights)
+    here, front = _landing(claimed, sights, scale)
     with np.errstate(invalid="ignore"):
         distance = np.linalg.norm(here - there, axis=-1)
-    return np.where(front, np.where(seen, np.minimum(distance, CAP_PX), CAP_PX), np.nan)
+    return np.where(known, np.where(front, np.minimum(distance, CAP_PX), CAP_PX), np.nan)
+
+
+def landing(reference: Trajectory, sights: Sights) -> tuple[Float64[Array, "m 2"], Bool[Array, "m"]]:
+    """Where the reference puts each sight in `second`, in pixels, and whether that lies in the picture or near it."""
+    there, front = _landing(reference, sights, 1.0)
+    size = np.array([reference.width, reference.height])
+    return there, front & (np.abs(there / size - 0.5) < 0.5 + OUTSIDE).all(axis=-1)
 
 
 def best_scale(claimed: Trajectory, reference: Trajectory, sights: Sights, limit: int = 4000) -> float:

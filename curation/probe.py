@@ -17,7 +17,8 @@ from trajkit.errors import TrajkitError
 from . import _explain
 from ._hypotheses import Convention, Hypothesis, Lens, Timing
 from ._rawposes import RawPoses
-from ._search import WIDTH, Answered, Search
+from ._search import Answered, Search
+from .induced import WIDTH
 from .tracks import Tracks
 
 Array = np.ndarray

@@ -27,6 +27,7 @@ from trajkit.work import attempt, run
 from . import calibration
 from .adjust import Adjusted, adjust, errors_of, induced
 from .evidence import Evidence
+from .induced import WIDTH
 from .score import Item, Unit, measure, read_item, units
 from .tracks import Tracks
 from .verdict import verdict
@@ -97,7 +98,7 @@ def _unfit(found: Adjusted, options: RepairOptions) -> str:
     """Why the pictures do not carry an adjustment, or ""."""
     if found.unobservable:
         return f"the pictures do not show {' and '.join(found.unobservable)}"
-    if found.parallax_px < options.parallax_px * found.trajectory.width / calibration.WIDTH:
+    if found.parallax_px < options.parallax_px * found.trajectory.width / WIDTH:
         return f"the pictures hardly show translation ({found.parallax_px:.2g} px of parallax)"
     if not found.converged:
         return "the adjustment does not converge"
@@ -108,7 +109,7 @@ def _unfit(found: Adjusted, options: RepairOptions) -> str:
 
 def _contradicted(claimed: Trajectory, tracks: Tracks, found: Adjusted, options: RepairOptions) -> str:
     """What tracks without a say hold against the refinement, or ""."""
-    unit = claimed.width / calibration.WIDTH
+    unit = claimed.width / WIDTH
     dark = chessboard(tracks)
     halves = []
     for held in (dark, ~dark):

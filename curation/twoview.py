@@ -14,6 +14,7 @@ from trajkit import se3
 from trajkit.errors import TrajkitError
 from trajkit.trajectory import Trajectory
 
+from .induced import WIDTH
 from .tracks import Tracks
 
 Array = np.ndarray
@@ -21,7 +22,6 @@ LEAST = 16  # points of a pair
 INLIER_PX = 1.0  # at 832 pixels across; Sampson distance
 AS_WELL = 0.9  # share of the inliers that a rotation alone has to explain to count as the explanation
 PARALLAX_PX = 1.0  # at 832 pixels across: median motion beside the rotation's below which no direction is known
-WIDTH = 832  # pixels that the limits are for
 
 
 class TwoView(NamedTuple):

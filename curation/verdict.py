@@ -7,7 +7,8 @@ import numpy as np
 
 from trajkit.score import Reason, Score, State, Verdict
 
-from .calibration import NOISE, OVER_NOISE, SIGMA, WIDTH, Calibration, Term, features, interval_px, parts, probability
+from .calibration import NOISE, OVER_NOISE, SIGMA, Calibration, Term, features, interval_px, parts, probability
+from .induced import WIDTH
 from .metrics.convention import NAMES
 
 PX, SURE = "induced.px_8", SIGMA  # what the interval is about, and how sure that is

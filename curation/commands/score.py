@@ -71,6 +71,8 @@ def command(
     for beside, flag in ((masks, "--masks"), (reference, "--reference")):
         if beside is not None and not beside.is_dir():
             raise TrajkitError(f"{flag} {beside}", "no such folder", "check the path")
+    if published is not None and metrics and "spatialvid" not in metrics:
+        raise TrajkitError("--published", "needs the metric spatialvid", "add --metric spatialvid")
     options = ScoreOptions(metrics=metrics, calibration=model or calibration.SHIPPED, masks=masks, reference=reference)
     if stage["dry_run"]:
         planned = [item for unit in units(folders) for item in unit.items]

@@ -18,7 +18,6 @@ from ..tracks import Tracks
 
 Array = np.ndarray
 STILL = 1e-9  # steps below it, relative to the size of the coordinates, are rounding
-WIDTH = 832.0  # pixels of width that limits in pixels are meant for
 FEWEST = 8  # points; the median of fewer is chance
 NOTHING = "there are no tracks to compare with"
 

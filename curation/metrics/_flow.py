@@ -9,8 +9,9 @@ from trajkit import se3
 from trajkit.trajectory import Trajectory
 
 from ..evidence import Evidence
+from ..induced import WIDTH
 from ..tracks import Tracks
-from ._common import STILL, WIDTH, Array, largest, mean, pairs, quantile, tracks_of
+from ._common import STILL, Array, largest, mean, pairs, quantile, tracks_of
 
 FEWEST = 12  # points; fewer do not tell a homography (8 numbers) from chance
 PASSES = 3  # of reweighting

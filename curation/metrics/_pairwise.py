@@ -5,9 +5,10 @@ import numpy as np
 from trajkit.score import Score
 
 from ..evidence import Evidence
+from ..induced import WIDTH
 from ..residuals import Kind, pair_errors, partners
 from ..residuals import pairs as correspondences
-from ._common import NOTHING, WIDTH, by_pose, largest, quantile, scored, spread, tracks_of
+from ._common import NOTHING, by_pose, largest, quantile, scored, spread, tracks_of
 
 STRIDES = (1, 8, 32)  # frames
 PER_PAIR = 60  # correspondences

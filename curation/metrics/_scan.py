@@ -6,9 +6,10 @@ from jaxtyping import Bool
 from trajkit.trajectory import Trajectory
 
 from ..evidence import Evidence
+from ..induced import WIDTH
 from ..residuals import Pairs, pair_errors
 from ..residuals import pairs as correspondences
-from ._common import WIDTH, Array, quantile, tracks_of
+from ._common import Array, quantile, tracks_of
 
 STRIDE = 8  # frames; fewer hide slow faults, more lose points
 PER_PAIR = 16  # correspondences

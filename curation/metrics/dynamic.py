@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float64
 from trajkit.score import Better, Score
 
 from ..evidence import Evidence
-from ._common import NOTHING, WIDTH, Array, by_pose, quantile, ratio, scored, tracks_of
+from ..induced import WIDTH
+from ._common import NOTHING, Array, by_pose, quantile, ratio, scored, tracks_of
 
 NEEDS: tuple[str, ...] = ("tracks", "adjusted")
 UNIT = "share"

@@ -18,8 +18,9 @@ from trajkit.score import Better, Score
 from trajkit.trajectory import Trajectory
 
 from ..evidence import Evidence
+from ..induced import WIDTH
 from ._about import about as about
-from ._common import NOTHING, STILL, WIDTH, Array, largest, mean, pairs, quantile, scored, spread, tracks_of
+from ._common import NOTHING, STILL, Array, largest, mean, pairs, quantile, scored, spread, tracks_of
 from ._flow import KINDS, flows, kind
 
 NEEDS: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ import numpy as np
 from trajkit.score import Better, Score
 
 from ..evidence import Evidence
+from ..induced import WIDTH
 from ..residuals import triangulate
 from ..tracks import Tracks
-from ._common import FEWEST, NOTHING, WIDTH, Array, by_pose, largest, quantile, scored, tracks_of
+from ._common import FEWEST, NOTHING, Array, by_pose, largest, quantile, scored, tracks_of
 
 NEEDS: tuple[str, ...] = ("tracks",)
 UNIT = "px"

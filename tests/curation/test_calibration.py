@@ -115,3 +115,14 @@ def test_the_shipped_calibration_loads_and_never_rewards_an_error() -> None:
     model = calibration.load()
     assert 0 < model.reject <= model.accept < 1
     assert len(model.terms) > 3
+
+
+def test_errors_count_against_the_noise_of_the_clip() -> None:
+    found = calibration.over_noise({"induced.px_8": 3.0, "induced.sigma_px": 0.85, "ray.median_8": 1.0})
+    assert found == {"induced.px_8/noise": pytest.approx(3.0 / (0.85 + 0.15))}
+
+
+def test_pixels_count_as_those_of_a_picture_832_wide() -> None:
+    common = {"unit": "px", "better": "lower", "version": "1"}
+    scores = [Score(metric="ray", value=1.0, values={"median_8": 1.0, "inliers_8": 0.9}, **common)]
+    assert calibration.features(scores, 416) == {"ray": 2.0, "ray.median_8": 2.0, "ray.inliers_8": 0.9}

@@ -235,3 +235,12 @@ def test_published_columns_without_a_table_are_an_error_at_once(clips: Path, tmp
     assert code == 1
     assert "moveDist" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_published_columns_need_their_metric(clips: Path, tmp_path: Path) -> None:
+    code, _, err = trajkit(
+        "score", clips, "--out", tmp_path / "o", "--metric", "ray", "--published", tmp_path / "c.csv"
+    )
+    assert code == 1
+    assert "--metric spatialvid" in err
+    assert "Traceback" not in err

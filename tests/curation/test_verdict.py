@@ -97,3 +97,10 @@ def test_blamed_frames_are_those_of_the_video() -> None:
 
 def test_every_feature_has_a_clause_that_tells_its_value() -> None:
     assert all("{value}" in clause.text for clause in CLAUSES.values())
+
+
+def test_the_same_error_is_worse_in_a_smaller_picture() -> None:
+    small, large = (verdict(scores(1.0), MODEL, [0], width) for width in (208, 1664))
+    assert (small.state, large.state) == ("rejected", "accepted")
+    assert "1 px" in small.reasons[0].message  # told in the clip's own pixels
+    assert (small.low, small.high) == (0.5, 2.0)
