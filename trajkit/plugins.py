@@ -18,6 +18,10 @@ KINDS = {
     "engines": ("trajkit.engines", ("Options", "fit")),
     "renderers": ("trajkit.renderers", ("Renderer", "Options")),
     "readers": ("trajkit.readers", ("probe", "read")),
+    "sources": ("trajkit.curation.sources", ("footage", "Options")),
+    "attach": ("trajkit.curation.attach", ("attach|write_job", "Options")),
+    "imports": ("trajkit.curation.imports", ("posed", "Options", "LICENCE")),
+    "exports": ("trajkit.curation.exports", ("export", "Options")),
     "metrics": ("trajkit.curation.metrics", ("score", "NEEDS", "UNIT", "BETTER", "VERSION")),
 }
 # what a broken module or package raises while it is imported; one bad plugin must not hide the others
