@@ -50,16 +50,18 @@ DECLARED: dict[str, tuple[Direction, str, bool]] = {
     "colmap": ("world_to_camera", OPENCV, True),
     "kitti": ("camera_to_world", OPENCV, False),
     "lingbot": ("camera_to_world", OPENCV, False),
+    "megasam": ("camera_to_world", OPENCV, False),
     "minwm": ("world_to_camera", OPENCV, True),
     "nerfstudio": ("camera_to_world", OPENGL, False),
     "re10k": ("world_to_camera", OPENCV, False),
     "spatialvid": ("world_to_camera", OPENCV, True),
     "strecha": ("camera_to_world", OPENCV, False),
+    "tartanair": ("camera_to_world", "forward right down", True),
     "tum": ("camera_to_world", OPENCV, True),
     "vipe": ("camera_to_world", OPENCV, False),
     "worldplay": ("camera_to_world", OPENCV, False),
 }
-BARE = ("kitti", "tum")  # formats without a lens
+BARE = ("kitti", "tartanair", "tum")  # formats without a lens
 FRACTIONS = ("minwm", "re10k", "spatialvid")  # formats whose files divide intrinsics by width and height
 FRAMED = ("colmap", "minwm", "nerfstudio", "spatialvid", "strecha", "vipe", "worldplay")  # that number frames
 

@@ -20,7 +20,8 @@ from trajkit.shards import Index, index_path, read_index
 from trajkit.work import run
 
 BATCH = 8  # clips of a folder that a worker checks at a time
-BESIDE = {"ledger", "scenes", "scores", "filter", "original"}  # folders that stages write beside clips and shards
+# folders that stages write beside clips and shards
+BESIDE = {"ledger", "scenes", "scores", "filter", "original", "fitness"}
 NOTES = {".toml", ".md", ".parquet"}  # resolved options, a data card, weights
 
 

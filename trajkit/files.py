@@ -114,7 +114,10 @@ def read_bytes(path: Path, *, limit: int = 1 << 40) -> bytes:
 def inside(root: Path, name: str) -> Path:
     """root/name, provided that it stays under root. Raises TrajkitError for absolute paths, .. and links out."""
     root = Path(root).resolve()
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (ValueError, OSError, RuntimeError):  # a zero byte, a name too long, links in a circle
+        raise TrajkitError(root, f"refers to {name[:80]!r}, which is no path", "correct the name") from None
     if not path.is_relative_to(root):
         raise TrajkitError(root, f"refers to {name!r}, which lies outside", "keep referenced files under it")
     return path

@@ -41,6 +41,20 @@ def latent_frames(frames: int) -> Int64[np.ndarray, " latents"]:
     return np.arange(latent_count(frames), dtype=np.int64) * FRAMES_PER_LATENT
 
 
+def latent_poses(frame_index: Int64[np.ndarray, " poses"], frames: int) -> Int64[np.ndarray, " latents"]:
+    """Where the poses that the latents carry stand among a clip's poses, whose frames are given, ascending.
+
+    Raises TrajkitError where the frame of a latent has no pose: there must be as many poses as latents.
+    """
+    wanted = latent_frames(frames)
+    places = np.minimum(np.searchsorted(frame_index, wanted), len(frame_index) - 1)
+    if np.any(frame_index[places] != wanted):
+        bare = int(wanted[frame_index[places] != wanted][0])
+        remedy = f"give poses for frames 0, {FRAMES_PER_LATENT}, {2 * FRAMES_PER_LATENT}, ..."
+        raise TrajkitError("poses", f"none for frame {bare}, which a latent stands for", remedy)
+    return places
+
+
 def covered_frames(latent: int) -> range:
     """Frames that latent number `latent` encodes."""
     return range(1) if latent == 0 else range(FRAMES_PER_LATENT * latent - 3, FRAMES_PER_LATENT * latent + 1)

@@ -50,13 +50,13 @@ def pack(plan: Plan, out: Path, *, workers: int = 1, executor: str = "local") ->
     failures = []
     with files.locked(out):
         claim(out, plan)
-        done = {number for number in range(plan.record.shards) if _kept(out, number, plan.record)}
+        done = {number for number in range(plan.record.shards) if kept(out, number, plan.record)}
         jobs = ((number, shard) for number, shard in enumerate(plan.shards) if number not in done)
         ledger = Ledger(out)
         write = functools.partial(_write, out=out, record=plan.record)
         with closing(run(write, jobs, workers, name=_name, executor=executor)) as fresh:
             for number, shard in enumerate(plan.shards):
-                result = (_kept(out, number, plan.record) if number in done else None) or next(fresh)
+                result = (kept(out, number, plan.record) if number in done else None) or next(fresh)
                 if isinstance(result, TrajkitError):
                     failures.append(result)
                     continue
@@ -76,7 +76,7 @@ def _write(job: tuple[int, tuple[Source, ...]], out: Path, record: PlanRecord) -
     return write_shard(shard_path(out, number), sources, plan=record.plan, shard=number, shards=record.shards)
 
 
-def _kept(out: Path, number: int, record: PlanRecord) -> Index | None:
+def kept(out: Path, number: int, record: PlanRecord) -> Index | None:
     """The index of a shard that is done. A json that does not fit its tar, or is damaged, is a torn shard."""
     path = shard_path(out, number)
     if not (path.is_file() and index_path(path).is_file()):

@@ -22,6 +22,8 @@ KINDS = {
     "attach": ("trajkit.curation.attach", ("attach|write_job", "Options")),
     "imports": ("trajkit.curation.imports", ("posed", "Options", "LICENCE")),
     "exports": ("trajkit.curation.exports", ("export", "Options")),
+    "backbones": ("trajkit.trainers.backbones", ("Backbone", "Options")),
+    "stages": ("trajkit.trainers.stages", ("losses", "ROLES", "Options")),
     "metrics": ("trajkit.curation.metrics", ("score", "NEEDS", "UNIT", "BETTER", "VERSION")),
 }
 # what a broken module or package raises while it is imported; one bad plugin must not hide the others

@@ -49,6 +49,14 @@ class Source(NamedTuple):
     sizes: tuple[tuple[str, int], ...]  # (suffix, bytes) of its members, sorted
     frames: int
     content: str  # SHA-256 of its json, which holds those of its other members
+    elsewhere: tuple[tuple[str, Path, int], ...] = ()  # (suffix, file, first byte) of members that lie in other files
+
+    def place(self, suffix: str) -> tuple[Path, int]:
+        """The file that holds a member, and the byte where it starts there; 0 = it is the whole file."""
+        for name, path, start in self.elsewhere:
+            if name == suffix:
+                return path, start
+        return member(self.folder, self.key, suffix), 0
 
     @property
     def packed_bytes(self) -> int:
@@ -77,7 +85,7 @@ def write_shard(path: Path, sources: Sequence[Source], *, plan: str, shard: int,
             for suffix, size in source.sizes:
                 out.write(tar.header(f"{source.key}.{suffix}", size))
                 places[suffix] = (out.position, size)
-                out.copy(member(source.folder, source.key, suffix), size)
+                out.copy(*source.place(suffix), size)
                 out.write(tar.padding(size))
         out.write(tar.END)
         out.write(tar.padding(out.position, RECORD_BYTES))
@@ -108,16 +116,17 @@ class _Hashed:
         self.digest.update(content)
         self.position += len(content)
 
-    def copy(self, path: Path, size: int) -> None:
+    def copy(self, path: Path, start: int, size: int) -> None:
         try:
             with open(path, "rb", buffering=0) as source:
+                source.seek(start)
                 end = self.position + size
                 while self.position < end:
                     count = source.readinto(self.buffer[: min(CHUNK_BYTES, end - self.position)])
                     if not count:
                         break
                     self.write(self.buffer[:count])
-                changed = self.position < end or source.read(1)
+                changed = self.position < end or (not start and source.read(1))
         except FileNotFoundError:
             changed = True
         if changed:
@@ -151,22 +160,32 @@ class Shard:
         if key not in self.index.members:
             raise TrajkitError(self.path, f"has no clip {key!r}", "keys are in its json")
         places = self.index.members[key]
-        try:
-            with open(self.path, "rb", buffering=0) as stream:
-                return {
-                    suffix: self._read(stream.fileno(), tar.Member(key, suffix, *places[suffix])) for suffix in places
-                }
-        except OSError as error:
-            raise TrajkitError(self.path, error.strerror or str(error), "restore the tar beside its json") from None
+        return read_members(
+            self.path, [tar.Member(key, suffix, *places[suffix]) for suffix in places], self.index.bytes
+        )
 
-    def _read(self, descriptor: int, wanted: tar.Member) -> bytes:
-        if not tar.BLOCK <= wanted.offset <= self.index.bytes - wanted.size:
-            raise TrajkitError(index_path(self.path), f"places {wanted.name} outside the tar", tar.RESTORE)
-        content = os.pread(descriptor, tar.BLOCK + wanted.size, wanted.offset - tar.BLOCK)
-        if len(content) < tar.BLOCK + wanted.size or not tar.matches(content[: tar.BLOCK], wanted):
-            problem = f"does not hold {wanted.name} at byte {wanted.offset}, as its json says"
-            raise TrajkitError(self.path, problem, tar.RESTORE)
-        return content[tar.BLOCK :]
+
+def read_members(path: Path, wanted: Sequence[tar.Member], tar_bytes: int, limit: int = 1 << 40) -> dict[str, bytes]:
+    """The content of members of a tar of so many bytes, by suffix, each up to `limit` bytes from its start.
+
+    Raises TrajkitError where the tar holds something else there.
+    """
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            return {one.suffix: _read(stream.fileno(), path, one, tar_bytes, limit) for one in wanted}
+    except OSError as error:
+        raise TrajkitError(path, error.strerror or str(error), "restore the tar beside its json") from None
+
+
+def _read(descriptor: int, path: Path, wanted: tar.Member, tar_bytes: int, limit: int) -> bytes:
+    if not tar.BLOCK <= wanted.offset <= tar_bytes - wanted.size:
+        raise TrajkitError(index_path(path), f"places {wanted.name} outside the tar", tar.RESTORE)
+    size = min(wanted.size, limit)
+    content = os.pread(descriptor, tar.BLOCK + size, wanted.offset - tar.BLOCK)
+    if len(content) < tar.BLOCK + size or not tar.matches(content[: tar.BLOCK], wanted):
+        problem = f"does not hold {wanted.name} at byte {wanted.offset}, as its json says"
+        raise TrajkitError(path, problem, tar.RESTORE)
+    return content[tar.BLOCK :]
 
 
 def open_shard(path: Path) -> Shard:

@@ -17,6 +17,7 @@ SPECS = {
     "spline": "spline",
     "revisit": "revisit:spline",
     "handheld": "handheld:spiral",
+    "turn": "turn",
 }
 ANYWHERE = sorted(set(SPECS) - {"spline", "revisit"})
 many = settings(deadline=None, max_examples=25, derandomize=True)

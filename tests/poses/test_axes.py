@@ -11,7 +11,20 @@ import pytest
 
 from trajkit import se3
 from trajkit.camera import Camera
-from trajkit.poses import colmap, kitti, lingbot, minwm, nerfstudio, re10k, spatialvid, tum, vipe, worldplay
+from trajkit.poses import (
+    colmap,
+    kitti,
+    lingbot,
+    megasam,
+    minwm,
+    nerfstudio,
+    re10k,
+    spatialvid,
+    tartanair,
+    tum,
+    vipe,
+    worldplay,
+)
 from trajkit.poses._arrays import npy_bytes, npz_bytes
 
 POINT = np.array([1.0 + 4, 2 - 0.5, 3 - 1])  # forward is +x, up is -y, right is -z
@@ -115,9 +128,28 @@ def _lingbot(folder):
     return lingbot.read(folder, lingbot.Options(**SIZE))
 
 
+def _megasam(folder):
+    (folder / "a_droid.npz").write_bytes(
+        npz_bytes({"cam_c2w": np.array([OPENCV], np.float32), "intrinsic": np.array(K)})
+    )
+    return megasam.read(folder / "a_droid.npz")
+
+
+def _megasam_folder(folder):
+    (folder / "poses.npy").write_bytes(npy_bytes(np.array([WORLD_TO_CAMERA_TQ])))
+    (folder / "intrinsics.npy").write_bytes(npy_bytes(np.array([[400, 300, 320, 240], [0, 0, 0, 0]])))
+    return megasam.read(folder)
+
+
+def _tartanair(folder):
+    """North, east, down: OpenCV's z, x, y. Looking east is a quarter turn about down."""
+    (folder / "pose_left.txt").write_text(_text(3, 1, 2, 0, 0, HALF, HALF) + "\n")
+    return tartanair.read(folder / "pose_left.txt").with_camera(LENS)
+
+
 READERS = [
     *(_nerfstudio, _camera_path, _colmap, _minwm, _inference, _training, _re10k, _tum, _kitti, _spatialvid),
-    *(_vipe, _lingbot),
+    *(_vipe, _lingbot, _megasam, _megasam_folder, _tartanair),
 ]
 
 

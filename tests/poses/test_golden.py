@@ -34,6 +34,9 @@ CASES = {
     "spatialvid": ("spatialvid", "spatialvid", {}, SIZE),
     "vipe": ("vipe", "vipe", {}, SIZE),
     "lingbot": ("lingbot", "lingbot", SIZE, SIZE),
+    "megasam archive": ("megasam", "megasam_droid.npz", {}, SIZE),
+    "megasam folder": ("megasam", "megasam", {}, SIZE),
+    "tartanair": ("tartanair", "pose_left.txt", {}, SIZE),
 }
 
 
@@ -69,6 +72,8 @@ def test_golden(name, exact_trajectory, tmp_path):
 
 
 def _lens_factor(name):
+    if name == "tartanair":
+        return np.array([320 / 480, 320 / 500, 1, 1])  # the lens of all its pictures
     if "string" not in name:
         return 1.0
     worldplay = np.array([969.69697 / 1920 * 640, 969.69697 / 1080 * 480, 320, 240])  # the lens of all strings

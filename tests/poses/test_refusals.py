@@ -91,6 +91,13 @@ TEXT = {
         "endless": ("w*999999\n", "more than 100000 steps"),
         "two strings": ("w*3\ns*3\n", "holds 2 pose strings"),
     },
+    "tartanair": {
+        "empty": ("", "empty"),
+        "a time first": ("0 0 0 0 0 0 0 1\n", "line 1: 8 columns, not 7"),
+        "a word": ("0 0 0 0 0 0 1\n0 0 north 0 0 0 1\n", "line 2: could not convert"),
+        "inf": ("0 0 0 0 0 0 1\n\n0 inf 0 0 0 0 1\n", "line 3: not finite"),
+        "long quaternion": ("0 0 0 0 1 0 1\n", "line 1: the quaternion's length is 1.41"),
+    },
 }
 JSON = {
     "nerfstudio": {
@@ -215,6 +222,24 @@ ARRAYS = {
         "two videos": (_vipe() | {"pose/b.npz": {"data": MATRICES}}, "holds 2 videos (a, b); name one: vipe:name=a"),
     },
 }
+
+
+def _droid(poses=MATRICES, matrix=K, **pictures):
+    return {"a_droid.npz": {"cam_c2w": poses, "intrinsic": np.array(matrix, np.float64)} | pictures}
+
+
+ARRAYS["megasam"] = {
+    "no archive": ({}, "a_droid.npz: no such file"),
+    "no poses": ({"a_droid.npz": {"intrinsic": np.eye(3)}}, "holds intrinsic, not cam_c2w"),
+    "an array": ({"a_droid.npz": npy_bytes(TQ)}, "a_droid.npz: damaged"),
+    "pickle": ({"a_droid.npz": pickle.dumps([1, 2])}, "a_droid.npz: damaged"),
+    "rows of seven": (_droid(TQ), "cam_c2w is float64 of shape (3, 7)"),
+    "K of four": (_droid(matrix=LENS[0]), "intrinsic is float64 of shape (4,)"),
+    "K transposed": (_droid(matrix=np.transpose(K)), "intrinsic has skew or a last row"),
+    "nan K": (_droid(matrix=_with(np.array(K), (0, 0), 0) * [[1, 1, NAN], [1, 1, 1], [1, 1, 1]]), "not finite"),
+    "nan": (_droid(_with(MATRICES, (1, 0, 3), NAN)), "a_droid.npz, frame 1: pose 1 is not finite"),
+    "mirrored": (_droid(_with(MATRICES, (2, 0, 0), -1)), "a_droid.npz, frame 2: pose 2 is not a rotation"),
+}
 CAMERAS, IMAGES = "1 PINHOLE 640 480 400 300 320 240\n", "1 1 0 0 0 0 0 0 1 1.png\n\n"
 
 
@@ -243,7 +268,7 @@ FLAT = [
     for case, (content, says) in cases.items()
 ]
 FOLDERS = [
-    (kind, case, content, "poses.npy" if kind == "minwm" else "", says)
+    (kind, case, content, {"minwm": "poses.npy", "megasam": "a_droid.npz"}.get(kind, ""), says)
     for kind, cases in ARRAYS.items()
     for case, (content, says) in cases.items()
 ]

@@ -13,7 +13,21 @@ from hypothesis import strategies as st
 
 from trajkit import plugins
 from trajkit.errors import TrajkitError
-from trajkit.poses import ASPECTS, colmap, kitti, lingbot, minwm, nerfstudio, re10k, spatialvid, tum, vipe, worldplay
+from trajkit.poses import (
+    ASPECTS,
+    colmap,
+    kitti,
+    lingbot,
+    megasam,
+    minwm,
+    nerfstudio,
+    re10k,
+    spatialvid,
+    tartanair,
+    tum,
+    vipe,
+    worldplay,
+)
 from trajkit.trajectory import Scale, Trajectory
 
 FLOAT64, FLOAT32 = 1e-12, 3e-7  # relative to the longest translation
@@ -93,6 +107,9 @@ CASES = {
     "kitti": Case(kitti, "poses.txt", _one_lens, _lens),
     "spatialvid": Case(spatialvid, "clip", _five_hertz, _size, tolerance=FLOAT32),
     "vipe": Case(vipe, "clip", _plain, _size, tolerance=FLOAT32),
+    "megasam archive": Case(megasam, "a_droid.npz", _one_lens, _size, tolerance=FLOAT32),
+    "megasam folder": Case(megasam, "clip", _one_lens, _size, tolerance=FLOAT32),
+    "tartanair": Case(tartanair, "pose_left.txt"),
     "lingbot": Case(lingbot, "clip", lambda t: _video(_plain(t), 16.0), _size, _size, tolerance=FLOAT32),
 }
 

@@ -16,7 +16,7 @@ from trajkit.files import write_bytes
 from trajkit.work import EXECUTORS
 
 # What does not shape the result; a resolved copy leaves it out, so that it is the same wherever it was made.
-UNRESOLVED = {"out", "executor", "gpus", "workers", "dry_run", "as_json", "folders"}
+UNRESOLVED = {"out", "executor", "gpus", "device", "workers", "dry_run", "as_json", "folders"}
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 

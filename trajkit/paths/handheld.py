@@ -1,6 +1,6 @@
 """Another path walked by hand: band-limited shake on top of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -44,7 +44,8 @@ def sample(scene: Scene, options: Options, rng: np.random.Generator) -> Trajecto
     path = sample_inner(scene, options, rng)
     shake = noise(path.times_s, options.low_hz, options.high_hz, rng)
     turn = Rotation.from_rotvec(np.radians(options.shake_deg) * shake[:, :3]).as_matrix()
-    return options.trajectory(path.camera_to_world @ se3.pose(turn, options.shake * scene.unit * shake[:, 3:]), scene)
+    shaken = path.camera_to_world @ se3.pose(turn, options.shake * scene.unit * shake[:, 3:])
+    return replace(path, camera_to_world=shaken)
 
 
 def noise(

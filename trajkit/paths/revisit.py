@@ -1,6 +1,6 @@
 """Out along another path and back the same way: the last frame is the first one again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Options(WrappingOptions):
 
 def sample(scene: Scene, options: Options, rng: np.random.Generator) -> Trajectory:
     """Poses that read the same backwards, bit by bit. With an even number of frames the far end shows twice."""
-    out = sample_inner(scene, options, rng).camera_to_world
+    out = sample_inner(scene, options, rng)
     frame = np.arange(options.frames)
-    return options.trajectory(out[np.minimum(np.minimum(frame, frame[::-1]), len(out) - 1)], scene)
+    at = np.minimum(np.minimum(frame, frame[::-1]), len(out) - 1)
+    return replace(options.trajectory(out.camera_to_world[at], scene), intrinsics=out.intrinsics[at])

@@ -2,8 +2,8 @@
 
 A format may define `Options` (text options, see trajkit.options), `KEEPS` (which of ASPECTS its files hold) and
 `matches(path)` (whether a file looks like this format, never raising). docs/formats.md has the contract.
-Translations are written as they stand: a unit is never changed behind the user's back. TUM and KITTI, which are in
-metres by definition, are the exception: there a metric trajectory's factor is applied.
+Translations are written as they stand: a unit is never changed behind the user's back. TUM, KITTI and TartanAir, which
+are in metres by definition, are the exception: there a metric trajectory's factor is applied.
 """
 
 import math

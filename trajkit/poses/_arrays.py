@@ -6,11 +6,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from trajkit.errors import TrajkitError
-from trajkit.files import read_bytes
 
 Array = np.ndarray
 Shape = tuple[int | None, ...]  # None = any length from 1
@@ -39,9 +39,11 @@ def read_npy(path: Path, *shapes: Shape) -> Array:
 
 def read_npz(path: Path, wanted: Mapping[str, Shape]) -> dict[str, Array]:
     """The wanted arrays of a npz file, whatever else it holds. Raises TrajkitError as `read_npy` does."""
-    content = read_bytes(path)  # rather than the path: NumPy leaves a damaged archive open
+    if not path.is_file():
+        raise TrajkitError(path, "no such file", "check the path")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        # a stream rather than the path, since NumPy leaves a damaged archive open; the other arrays are never read
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [name for name in wanted if name not in archive.files]
             if missing:
                 problem = f"holds {', '.join(archive.files) or 'nothing'}, not {', '.join(missing)}"
@@ -58,6 +60,25 @@ def npy_shape(path: Path) -> tuple[int, ...]:
         return tuple(np.load(path, mmap_mode="r", allow_pickle=False).shape)
     except DAMAGE:
         return ()
+
+
+def npz_shape(path: Path, name: str) -> tuple[int, ...]:
+    """The shape that an array of a npz file declares; () where there is no such array."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+            return npy_header(member)[0]
+    except DAMAGE:
+        return ()
+
+
+def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype that a npy file declares, read up to its first number. Raises ValueError for column order."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(stream)
+    if by_columns and len(shape) > 1:
+        raise ValueError("the array is stored by columns")
+    return shape, dtype
 
 
 def npy_bytes(array: Array) -> bytes:
