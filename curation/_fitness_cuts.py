@@ -13,6 +13,7 @@ FLASH_S = 0.25  # what comes back within this time was a flash, not a cut
 DISSOLVE_S = (1.6, 0.8, 0.4)  # lengths that are tried, which are those of the longest ones found
 BLEND = 0.3  # the same, of a dissolve: slow motion also mixes pictures, but of things that have much in common
 MIXED = 0.3  # of the way between two shots: how far a dissolve's pictures may lie off the straight line between them
+CALM = 0.7  # of the way that a blend leads: where as many frames around it lead further, it is none
 STRIP = 4096  # pairs of pictures compared at a time
 
 
@@ -73,6 +74,14 @@ def _hard(thumbs: Array, change: Array, fps: float) -> list[int]:
     return found
 
 
+def _stands_out(grey: Array, first: int, last: int) -> bool:
+    """Whether a blend leads further than as many frames around it do; a crowd is as restless everywhere."""
+    length = last - first + 1
+    ends = [(first - 1, last), (first - 1 - length, first - 1), (last, last + length)]
+    there = [np.linalg.norm(grey[b] - grey[a]) for a, b in ends if a >= 0 and b < len(grey)]
+    return first == 0 or len(there) == 1 or bool(np.max(there[1:]) < CALM * there[0])
+
+
 def _dissolves(thumbs: Array, change: Array, fps: float) -> list[tuple[int, int]]:
     """(first frame that is mixed, first one that is not) of blends between two pictures; black may be one of them."""
     seen: list[tuple[float, int, int]] = []  # how far its ends are apart, first, last
@@ -86,10 +95,10 @@ def _dissolves(thumbs: Array, change: Array, fps: float) -> list[tuple[int, int]
             done = (grey[t : t + length + 1] - grey[t]) @ way / max(float(way @ way), 1e-9)  # 0 .. 1
             off = np.linalg.norm(grey[t : t + length + 1] - grey[t] - done[:, None] * way, axis=1)
             mixed = (done > 0.04) & (done < 0.96)
-            if mixed.sum() >= 3 and np.diff(done).min() > -0.05 and off.max() < MIXED * np.linalg.norm(way):
-                seen.append(
-                    (float(np.linalg.norm(way)), int(t + np.argmax(done > 0.04)), int(t + np.argmax(done > 0.96)))
-                )
+            first, last = int(t + np.argmax(done > 0.04)), int(t + np.argmax(done > 0.96))
+            straight = np.diff(done).min() > -0.05 and off.max() < MIXED * np.linalg.norm(way)
+            if mixed.sum() >= 3 and straight and _stands_out(grey, first, last):
+                seen.append((float(np.linalg.norm(way)), first, last))
     found: list[tuple[int, int]] = []
     for _, first, last in sorted(seen, reverse=True):  # a part of a blend is one too, but its ends are nearer
         if not any(first <= b and a <= last for a, b in found):
