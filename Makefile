@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
+# Two workers on two cores; worksteal runs each file's tests in one worker, so that its fixtures are made once. Many
+# tests start programs: these read the bytecode that the workers write.
+ONE_CORE = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+
 .PHONY: demo test lint bench nerfstudio system clean
 .DELETE_ON_ERROR:
 
@@ -11,7 +15,7 @@ demo: .venv/demo-ready
 	$(BIN)/trajkit demo --out demo
 
 test: .venv/test-ready lint
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(ONE_CORE) $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/test-ready
 	$(BIN)/ruff check .
@@ -43,7 +47,7 @@ system:
 	touch $@
 
 .venv/demo-ready: .venv/uv-ready pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[capture,quality]'
+	$(INSTALL) --editable '.[capture,quality,train]'
 	touch $@
 
 .venv/test-ready: .venv/uv-ready pyproject.toml constraints.txt

@@ -25,6 +25,7 @@ SPEEDS = ("slow", "medium", "fast")
 MENU_DRAWS = 240
 MENU_SHARE = 0.01  # of the draws; rarer motions are not asked for
 TRIES = 64
+LEAST_TURN_DEG_S = 0.2  # exact paths turn slowly, too, where a report calls that still
 ZOOM = 1.02  # focal length at the end over that at the start, from which it counts as a zoom
 
 
@@ -154,7 +155,7 @@ def motion(trajectory: Trajectory) -> tuple[str, str, str]:
     """Direction, turn and zoom by name, as reports have them."""
     ratio = float(trajectory.intrinsics[-1, 0] / trajectory.intrinsics[0, 0])
     zoom = "in" if ratio > ZOOM else "out" if ratio < 1 / ZOOM else "none"
-    return direction(trajectory), turn(trajectory), zoom
+    return direction(trajectory), turn(trajectory, LEAST_TURN_DEG_S), zoom
 
 
 def amount(trajectory: Trajectory, unit: float) -> float:

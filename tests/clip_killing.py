@@ -9,6 +9,7 @@ from pathlib import Path
 
 import killing
 import tinyclips
+import warm_packs  # noqa: F401 - once, not in each child
 
 from trajkit import clip, video
 

@@ -1,8 +1,10 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sharedwork
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -13,6 +15,15 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the real captures in ../shared/data, which are not shipped with the repository")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers compile each kernel and paint each room once between them."""
+    worker = hasattr(request.config, "workerinput")
+    folder = tmp_path_factory.getbasetemp()
+    with sharedwork.shared(folder.parent if worker else folder, worker):
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -64,7 +64,8 @@ def pictures(trajectory: Trajectory, *, flat: bool = False) -> Iterator[Frame]:
 
 
 def _paint_at(points: np.ndarray, wall: np.ndarray) -> np.ndarray:
-    place = np.stack([points[:, (1, 0, 0)][range(len(wall)), wall], points[:, (2, 2, 1)][range(len(wall)), wall]])
+    row = np.arange(len(wall))
+    place = np.stack([points[row, np.array((1, 0, 0))[wall]], points[row, np.array((2, 2, 1))[wall]]])
     at = place * 100  # pixels of paint
     low = np.floor(at).astype(np.int64)
     part = at - low

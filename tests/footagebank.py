@@ -14,15 +14,21 @@ CAPTIONS = {"still": "a painted room", "walk": "a walk through <b>it</b>", "shor
 
 
 @functools.cache
-def _pictures(name: str) -> np.ndarray:
+def _still() -> np.ndarray:
     still = [frame.rgb for frame in filmed.pictures(filmed.still(FRAMES))]
     for number, picture in enumerate(still):  # something goes by, or the video would count as frozen
         picture[100:140, 40 + 8 * number : 80 + 8 * number] = (250, 200, 60)
+    return np.array(still)
+
+
+@functools.cache
+def _pictures(name: str) -> np.ndarray:
     if name == "walk":
         return np.array([frame.rgb for frame in filmed.pictures(filmed.walk(FRAMES))])
+    still = _still()
     if name == "cut":
         return np.array([*still[:12], *(255 - picture[::-1] for picture in still[12:22]), *still[22:]])
-    return np.array(still[:5] if name == "short" else still)
+    return still[:5] if name == "short" else still
 
 
 def fill(folder: Path, names: tuple[str, ...] = ("cut", "short", "still", "walk"), *, broken: bool = True) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import killing
 import numpy as np
-import polars  # noqa: F401 - once, not in each child
+import warm_packs  # noqa: F401 - once, not in each child
 
 from trajkit import video
 from trajkit.camera import Camera

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT, committable
 
-ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "webdataset", "open3d", "cv2", "pycolmap", "numpy", "scipy", "polars", "numba", "av", "PIL"}
 REACHED_BY_HELP = ["trajkit/__init__.py", "trajkit/__main__.py", "trajkit/cli.py", "trajkit/errors.py"]
 FORBIDDEN = {
@@ -53,7 +53,7 @@ def test_help_reaches_no_heavy_import() -> None:
 
 
 def test_no_committed_file_names_this_machine() -> None:
-    for path in ROOT.rglob("*"):
-        if path.suffix in {".py", ".md", ".toml", ".txt", ".json", ".html"} and ".venv" not in path.parts:
+    for path in committable():
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".json", ".html"}:
             text = path.read_text(encoding="utf-8", errors="ignore")
             assert str(ROOT) not in text, path

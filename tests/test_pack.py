@@ -33,7 +33,7 @@ def clips(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def kitchen(clips):
-    with Kitchen("polars", "pack", clips, "--out", clips / "out", *LIMITS, "--dry-run") as kitchen:
+    with Kitchen("warm_packs", "pack", clips, "--out", clips / "out", *LIMITS, "--dry-run") as kitchen:
         yield kitchen
 
 

@@ -1,16 +1,16 @@
 """One distribution, one import root: the same imports as wheel, editable install and bare checkout."""
 
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import checkout
 import pytest
+from checkout import ROOT
 
 import trajkit
 
-ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
 import importlib.resources, trajkit, trajkit.curation, trajkit.trainers, trajkit.camera
 import schemas.mine  # the user's own package of that name must stay reachable
@@ -26,8 +26,7 @@ assert not [bare for bare in ("curation", "trainers") if importlib.util.find_spe
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the checkout."""
     source = tmp_path_factory.mktemp("source") / "trajkit"
-    unwanted = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "demo", ".carry", "tests")
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*unwanted))
+    checkout.copy(source, "tests")
     out = source.parent / "dist"
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)

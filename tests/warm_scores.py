@@ -2,11 +2,11 @@
 
 import sys
 
-import av  # noqa: F401 - imported for the forks
-import cv2  # noqa: F401
+import cv2  # noqa: F401 - imported for the forks
 import tracked
+import warm_packs  # noqa: F401
 
-from trajkit import cli, ledger, plugins  # noqa: F401
+from trajkit import cli, plugins
 from trajkit.curation.score import measure
 
 walk = tracked.walk(9)

@@ -3,10 +3,9 @@
 import tempfile
 from pathlib import Path
 
-import av  # noqa: F401 - imported for the forks
 import splatting
+import warm_packs  # noqa: F401 - imported for the forks
 
-from trajkit import ledger  # noqa: F401
 from trajkit.renderers.splats import Options, Renderer
 
 with tempfile.TemporaryDirectory() as folder:

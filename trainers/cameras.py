@@ -63,7 +63,7 @@ class Projection:
         """P and P^-1, the inverse by parts: exact for rotations, no matrix is solved.
 
         lift(K) = [[fx, 0, cx', 0], [0, fy, cy', 0], [0, 0, 1, 0], [0, 0, 0, 1]] with cx' = cx - 1/2 (arXiv 2507.10496).
-        minWM sets cx' = cy' = 0; `keep_principal=False` does too.
+        minWM sets cx' = cy' = 0; `keep_principal=False` does too. The identity where a sample has no cameras.
         """
         w2c, K = cameras.world_to_camera, cameras.K
         fx, fy = K[..., 0, 0], K[..., 1, 1]
@@ -75,14 +75,18 @@ class Projection:
         drop[..., 0, 2], drop[..., 1, 2] = -cx / fx, -cy / fy
         with torch.autocast(K.device.type, enabled=False):
             forward, inverse = lift @ w2c, inverse_pose(w2c) @ drop
+        if cameras.present is not None:
+            there, identity = cameras.present.reshape(-1, 1, 1, 1), torch.eye(4, device=K.device)
+            forward, inverse = forward.where(there, identity), inverse.where(there, identity)
         return cls(forward=forward, transposed=forward.mT, inverse=inverse, present=cameras.present)
 
 
 def inverse_pose(pose: Float[Tensor, "*n 4 4"]) -> Float[Tensor, "*n 4 4"]:
-    """The inverse of rotation and translation, by transposing."""
+    """The inverse of rotation and translation, by transposing; not narrowed by autocast."""
     out = torch.zeros_like(pose)
     out[..., :3, :3] = pose[..., :3, :3].mT
-    out[..., :3, 3] = -(pose[..., :3, :3].mT @ pose[..., :3, 3:])[..., 0]
+    with torch.autocast(pose.device.type, enabled=False):
+        out[..., :3, 3] = -(pose[..., :3, :3].mT @ pose[..., :3, 3:])[..., 0]
     out[..., 3, 3] = 1
     return out
 
@@ -102,7 +106,9 @@ def transform(vectors: Float[Tensor, "b n h d"], matrices: Float[Tensor, "b f 4 
 
 def anchored(cameras: Cameras, scale: float | Tensor = 1.0) -> Cameras:
     """The same cameras with the first one at the identity and translations divided by `scale` ((B,) or a number)."""
-    w2c = cameras.world_to_camera @ inverse_pose(cameras.world_to_camera[:, :1])
+    first = inverse_pose(cameras.world_to_camera[:, :1])
+    with torch.autocast(first.device.type, enabled=False):
+        w2c = cameras.world_to_camera @ first
     w2c[..., :3, 3] /= torch.as_tensor(scale, dtype=torch.float32, device=w2c.device).reshape(-1, 1, 1)
     return replace(cameras, world_to_camera=w2c)
 

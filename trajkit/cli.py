@@ -28,6 +28,11 @@ COMMANDS = {
     "check": ("trajkit.commands.check:command", "Check clips or shards: structure, checksums, decode, poses."),
     "report": ("trajkit.curation.commands.report:command", "Make a page about a data set's quality."),
     "show": ("trajkit.commands.show:command", "Make a page and a contact sheet of clips and their cameras."),
+    "encode": ("trajkit.trainers.commands.encode:command", "Turn clips into latents and text embeddings."),
+    "pairs": ("trajkit.trainers.commands.pairs:command", "Make a teacher's paths, which the stage ode learns from."),
+    "train": ("trajkit.trainers.commands.train:command", "Train a network through one stage."),
+    "rollout": ("trajkit.trainers.commands.rollout:command", "Make clips along commanded cameras."),
+    "evaluate": ("trajkit.trainers.commands.evaluate:command", "Compare commanded with achieved camera motion."),
     "plugins": ("trajkit.commands.plugins:command", "List plugins and what they need."),
     "doctor": ("trajkit.commands.doctor:command", "Say what this machine can and cannot run."),
 }

@@ -18,6 +18,7 @@ from trajkit.shard_plan import make_plan, survey
 from trajkit.show import ShowOptions, find, show
 
 TOY = "toy:seed=1"
+STEPS = 10  # of the demo; the command has the last ones
 PHOTOS = 30  # of the toy's 60 captured views: every other one
 EXACT_PATHS = ("orbit", "keys:w*6,w+l*7,l*6", "spline", "revisit:spiral")
 SPLAT_PATHS = ("spline",)
@@ -40,23 +41,23 @@ def demo(out: Path, *, seed: int = 0, say: Callable[[str], None]) -> Places:
     """
     places = Places(capture=out / "capture", clips=out / "clips", shards=out / "shards", page=out / "page")
     toy = list_scenes([TOY])
-    say(f"1/7 photographing the toy room from {PHOTOS} places, as a capture with transforms.json")
+    say(f"1/{STEPS} photographing the toy room from {PHOTOS} places, as a capture with transforms.json")
     photograph(toy[0], places.capture)
-    say(f"2/7 rendering {len(EXACT_PATHS)} clips of the room itself (exact ray casting)")
+    say(f"2/{STEPS} rendering {len(EXACT_PATHS)} clips of the room itself (exact ray casting)")
     exact = RenderOptions(paths=EXACT_PATHS, count=len(EXACT_PATHS), seed=seed, depth=False)
     _all_rendered(render(toy, exact, places.clips))
-    say("3/7 reconstructing Gaussian splats from the photos, and rendering them")
+    say(f"3/{STEPS} reconstructing Gaussian splats from the photos, and rendering them")
     splats = RenderOptions(paths=SPLAT_PATHS, count=len(SPLAT_PATHS), seed=seed, renderer="splats", frames=49)
     capture = list_scenes([f"dl3dv:{places.capture};licence=CC0-1.0"])
     _all_rendered(render(capture, splats, places.clips))
-    say("4/7 packing the clips into shards, and checking every byte and frame")
+    say(f"4/{STEPS} packing the clips into shards, and checking every byte and frame")
     plan = make_plan(survey([places.clips])[0], seed=seed, shard_clips=3)
     for _ in pack(plan, places.shards):
         pass
     checked = summary(check([places.shards]))
     if checked.findings:
         raise TrajkitError(checked.findings[0].where, checked.findings[0].message, "report this as a defect")
-    say("5/7 drawing the page and the contact sheet")
+    say(f"5/{STEPS} drawing the page and the contact sheet")
     show(find([places.clips]), places.page, ShowOptions())
     return places
 

@@ -100,7 +100,7 @@ def _pose_string(poses: Trajectory) -> tuple[str, list[str]]:
 
 
 def _latents(clip: Clip, like: tuple[int, ...] | None) -> Float16[Array, "latents c h w"]:
-    """The clip's latents: the one tensor of a safetensors file, of the shape `like` where that is given.
+    """The clip's latents: `latents` of its safetensors file, or the one tensor there; of the shape `like` if given.
 
     Raises TrajkitError where it has none that fit.
     """
@@ -111,11 +111,13 @@ def _latents(clip: Clip, like: tuple[int, ...] | None) -> Float16[Array, "latent
     try:
         (size,) = struct.unpack_from("<Q", content)
         entries = json.loads(content[8 : 8 + size])
-        ((tensor),) = (entry for name, entry in entries.items() if name != "__metadata__")
+        named = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+        tensor = named.get("latents") or dict(zip(("latents",), named.values(), strict=True))["latents"]
         start, end = tensor["data_offsets"]
         array = np.frombuffer(content[8 + size :][start:end], LATENT_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise TrajkitError(path, f"no single F16 or F32 tensor ({error})", "encode the clip again") from None
+        problem = f"holds no F16 or F32 tensor called latents ({error})"
+        raise TrajkitError(path, problem, "encode the clip again") from None
     if array.ndim != 4 or len(array) != latent_count(clip.frames) or not array.size:
         problem = f"latents of shape {array.shape} for {clip.frames} frames"
         raise TrajkitError(path, problem, f"give ({latent_count(clip.frames)}, channels, height, width)")

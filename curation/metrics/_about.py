@@ -67,13 +67,13 @@ def direction(trajectory: Trajectory) -> str:
     return _named(_strides(trajectory)[:, :3, 3], DIRECTIONS, "still")
 
 
-def turn(trajectory: Trajectory) -> str:
-    """How the camera turns: left right up down roll, mixed or none. Less than 2 degrees a second is none."""
+def turn(trajectory: Trajectory, least_deg_s: float = LEAST_TURN_DEG_S) -> str:
+    """How the camera turns: left right up down roll, mixed or none; less than `least_deg_s` degrees/s is none."""
     turns = rotation_vectors_deg(_strides(trajectory)[:, :3, :3])
     rate = quantile(trajectory.turn_rates_deg) if len(trajectory) > 1 else 0.0
     span = float(trajectory.times_s[-1] - trajectory.times_s[0])
     overall = float(np.linalg.norm(turns.sum(0))) / 8 / max(span, 1e-9)
-    return "none" if max(overall, rate) < LEAST_TURN_DEG_S else _named(turns, TURNS, "none")
+    return "none" if max(overall, rate) < least_deg_s else _named(turns, TURNS, "none")
 
 
 def _strides(trajectory: Trajectory) -> Float64[Array, "m 4 4"]:

@@ -1,5 +1,6 @@
 """The latent grid: 4n+1 frames, and which camera a latent carries."""
 
+import numpy as np
 import pytest
 
 from trajkit import latents
@@ -24,3 +25,10 @@ def test_latents_tile_the_frames_and_end_with_their_camera(count: int) -> None:
 def test_other_counts_are_refused_with_the_nearest(frames: int) -> None:
     with pytest.raises(TrajkitError, match=f"use {latents.nearest_frame_count(frames)}"):
         latents.latent_count(frames)
+
+
+def test_latents_carry_the_poses_of_every_fourth_frame() -> None:
+    assert latents.latent_poses(np.arange(9), 9).tolist() == [0, 4, 8]
+    assert latents.latent_poses(np.array([0, 2, 4, 5, 8]), 9).tolist() == [0, 2, 4]
+    with pytest.raises(TrajkitError, match="none for frame 8, which a latent stands for"):
+        latents.latent_poses(np.arange(8), 9)

@@ -140,7 +140,7 @@ CLAIMS = [
 @pytest.mark.parametrize(("family", "severity"), CLAIMS)
 def test_wrong_claims_come_right(family, severity):
     walk = tracked.walk()
-    tracks = outlying(tracked.tracks(walk, noise_px=0.2))
+    tracks = outlying(tracked.tracks(walk, points=500, noise_px=0.2))
     claimed = corrupt.corrupt(walk, family, severity, generator(3, family), depth=DEPTH)
     adjusted = adjust(claimed, tracks)
     before = true_error(claimed, walk)

@@ -1,7 +1,6 @@
 """`trajkit attach`: every video accounted for, poses exact, and the same bytes after a kill."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -179,18 +178,17 @@ def test_samplers_need_but_one_picture() -> None:
 
 
 def test_kill_9_and_rerun(bank: Path, tmp_path: Path) -> None:
-    """Three kills at random moments of a run, then a rerun: the bytes of an undisturbed one."""
-    command = killing.trajkit(
-        "attach", f"videos:{footagebank.fill(tmp_path / 'two', ('still', 'walk'))}", "--freeze", "moving", *ASKED
-    )
+    """Two kills of a run, the second of what the first left, then a rerun: the bytes of an undisturbed one."""
+    asked = (f"videos:{footagebank.fill(tmp_path / 'two', ('still', 'walk'))}", "--freeze", "moving")
+    command = killing.trajkit("attach", *asked, *ASKED)
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    subprocess.run([*command, "--out", str(whole)], env=killing.environment(), capture_output=True, check=False)
+    attach(*asked, out=whole)
     assert len(clip_keys(whole)) == 2
     for seen in ("fitness", "ledger"):
         killing.run_and_kill([*command, "--out", str(torn)], torn / seen)
     for key in clip_keys(torn):
         read_clip(torn, key)
-    subprocess.run([*command, "--out", str(torn)], env=killing.environment(), capture_output=True, check=False)
+    attach(*asked, out=torn)
     assert killing.tree(torn) == killing.tree(whole)
 
 

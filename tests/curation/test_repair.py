@@ -42,6 +42,12 @@ def wrong(exact: Clip, family: str) -> Trajectory:
     return corrupt(exact.trajectory, family, CLAIMS[family], seeding.generator(3, family), depth=4.0)
 
 
+@pytest.fixture(scope="module")
+def mixture(exact: Clip, evidence: Evidence) -> Evidence:
+    """Wrong poses, adjusted once."""
+    return evidence.claiming(wrong(exact, "mixture"))
+
+
 def true_error_px(claimed: Trajectory, exact: Clip) -> float:
     """Mean over points and pairs eight frames apart, against the depth that the clip was filmed with."""
     depth = read_depth(exact)
@@ -84,8 +90,8 @@ def test_right_poses_are_left_alone(evidence: Evidence) -> None:
         ({"parallax_px": 1000.0}, "hardly show translation"),
     ],
 )
-def test_each_condition_can_refuse(exact: Clip, evidence: Evidence, change: dict, reason: str) -> None:
-    found = refine(evidence.claiming(wrong(exact, "mixture")), replace(RepairOptions(), **change))
+def test_each_condition_can_refuse(mixture: Evidence, change: dict, reason: str) -> None:
+    found = refine(mixture, replace(RepairOptions(), **change))
     assert (found.state, found.clip) == ("refused", None)
     assert reason in found.reason
 

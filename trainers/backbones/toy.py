@@ -33,7 +33,7 @@ class Options(wan.Options):
 class Backbone(wan.Backbone):
     """See `wan.Backbone`."""
 
-    name = "toy"
+    name, words = "toy", 1
 
 
 def null_text(batch: int, device: Any = None) -> dict[str, Tensor]:

@@ -54,6 +54,7 @@ class Backbone(BackboneModule):
     """`model` is the diffusers module; `camera` the layers that cameras need, apart from it."""
 
     name, architecture = "wan", "WanTransformer3DModel"
+    words = 512  # tokens of a clip's text
 
     def __init__(self, model: Any, conditioning: Conditioning) -> None:
         super().__init__()
@@ -97,6 +98,10 @@ class Backbone(BackboneModule):
                 num_layers=options.layers,
             )
             return cls(model, conditioning)
+
+    def compile_blocks(self) -> None:
+        """Compiles one block for all, for passes without a cache; a first call of each shape takes a minute."""
+        self._block = torch.compile(self._block, dynamic=False)  # type: ignore[method-assign]
 
     def save(self, folder: Path) -> None:
         """See `BackboneModule.save`."""
@@ -154,15 +159,15 @@ class Backbone(BackboneModule):
         return Cache(self.layers, frames * tokens, sink * tokens)
 
     def flops(self, frames: int, height: int, width: int, *, clean: bool = False, past: int = 0) -> float:
-        """See `BackboneModule.flops`; cross-attention to 512 text tokens."""
+        """See `BackboneModule.flops`; the text has `words` tokens."""
         d, config = self.width, self.model.config
         tokens = (height // self.patch) * (width // self.patch)
         n = frames * tokens * (2 if clean else 1)
         chunks = frames // self.chunk
         pairs = (frames * tokens) ** 2 * (1 + 1 / chunks) if clean else n * (n + past * tokens)
         dual = 2 if self.conditioning == "prope" else 1
-        linear = n * (6 * d * d + 2 * d * config.ffn_dim + (dual - 1) * d * d) + 2 * 512 * d * d
-        return 2.0 * self.layers * (linear + 2 * d * (dual * pairs + n * 512))
+        linear = n * (6 * d * d + 2 * d * config.ffn_dim + (dual - 1) * d * d) + 2 * self.words * d * d
+        return 2.0 * self.layers * (linear + 2 * d * (dual * pairs + n * self.words))
 
     def _tokens(self, latents: Tensor) -> int:
         """Tokens of one latent."""
@@ -186,25 +191,29 @@ class Backbone(BackboneModule):
         told, modulation = told.unflatten(0, (-1, frames)), modulation.unflatten(0, (-1, frames)).unflatten(2, (6, -1))
         words = embedder.text_embedder(text["embeddings"].to(hidden.dtype))
         for number, block in enumerate(model.blocks):
+            camera = self.camera[number] if self.conditioning == "prope" else None
+            given = (block, camera, number, hidden, words, modulation, ahead)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                hidden = checkpoint(self._block, block, number, hidden, words, modulation, ahead, use_reentrant=False)
+                hidden = checkpoint(self._block, *given, use_reentrant=False)
             else:
-                hidden = self._block(block, number, hidden, words, modulation, ahead)
+                hidden = self._block(*given)
         shift, scale = (model.scale_shift_table + told[:, :, None]).chunk(2, 2)
         return model.proj_out(_modulated(model.norm_out, hidden, shift, scale))
 
-    def _block(self, block: Any, number: int, hidden: Tensor, words: Tensor, modulation: Tensor, ahead: Pass) -> Tensor:
+    def _block(
+        self, block: Any, camera: Any, number: int, hidden: Tensor, words: Tensor, modulation: Tensor, ahead: Pass
+    ) -> Tensor:
         """One transformer block; the modulation (B, F, 6, D) is per frame."""
         table = (block.scale_shift_table[:, None] + modulation).chunk(6, 2)
         normed = _modulated(block.norm1, hidden, table[0], table[1])
-        hidden = _added(hidden, self._self_attention(block.attn1, number, normed, ahead), table[2])
+        hidden = _added(hidden, self._self_attention(block.attn1, camera, number, normed, ahead), table[2])
         normed = block.norm2(hidden.float()).to(hidden.dtype)
         hidden = hidden + self._cross_attention(block.attn2, normed, words)
         normed = _modulated(block.norm3, hidden, table[3], table[4])
         return _added(hidden, block.ffn(normed), table[5])
 
-    def _self_attention(self, attn: Any, number: int, x: Tensor, ahead: Pass) -> Tensor:
-        q, k, v = attn.norm_q(attn.to_q(x)), attn.norm_k(attn.to_k(x)), attn.to_v(x)
+    def _self_attention(self, attn: Any, camera: Any, number: int, x: Tensor, ahead: Pass) -> Tensor:
+        q, k, v = _normed(attn.norm_q, attn.to_q(x)), _normed(attn.norm_k, attn.to_k(x)), attn.to_v(x)
         q, k, v = (one.unflatten(2, (self.heads, -1)).to(x.dtype) for one in (q, k, v))
         p = ahead.projection
         assert ahead.rotary is not None
@@ -222,8 +231,7 @@ class Backbone(BackboneModule):
             number,
         )
         plain, projected = both.chunk(2, 2)
-        layer: Any = self.camera[number]
-        added = layer.out(transform(projected, p.forward).flatten(2))
+        added = camera.out(transform(projected, p.forward).flatten(2))
         if p.present is not None:
             added = added * p.present.reshape(-1, 1, 1)
         return attn.to_out[0](plain.flatten(2)) + added
@@ -241,7 +249,7 @@ class Backbone(BackboneModule):
         return torch.cat([first, out[..., half:]], -1)
 
     def _cross_attention(self, attn: Any, x: Tensor, words: Tensor) -> Tensor:
-        q, k, v = attn.norm_q(attn.to_q(x)), attn.norm_k(attn.to_k(words)), attn.to_v(words)
+        q, k, v = _normed(attn.norm_q, attn.to_q(x)), _normed(attn.norm_k, attn.to_k(words)), attn.to_v(words)
         q, k, v = (one.unflatten(2, (self.heads, -1)).transpose(1, 2).to(x.dtype) for one in (q, k, v))
         return attn.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -286,6 +294,11 @@ def _refuse(config: Any, conditioning: Conditioning) -> None:
     if any(extra) or config.in_channels != config.out_channels or config.patch_size[0] != 1:
         problem = "the network takes pictures or several latents per patch"
         raise TrajkitError("backbone wan", problem, "give a text-to-video network with patches of one latent")
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    """norm(x) in the precision of its weights: of two precisions there is no fused kernel."""
+    return norm(x.to(norm.weight.dtype))
 
 
 def _modulated(norm: nn.Module, hidden: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

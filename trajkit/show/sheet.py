@@ -1,5 +1,6 @@
 """The contact sheet: a row per clip, its stills in time and its path from above; then a card per scene."""
 
+import bisect
 import io
 from collections.abc import Sequence
 
@@ -169,11 +170,11 @@ def _text(
     room: float = float("inf"),
 ) -> float:
     """Draws one line, shortened in the middle to fit `room` pixels; returns where it ends (with `right`: begins)."""
-    font = _font(size)
-    shown, kept = text, len(text)
-    while kept > 2 and pen.textlength(shown, font=font) > room:
-        kept -= 1
-        shown = f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+    font, shown = _font(size), text
+    if pen.textlength(text, font=font) > room:
+        shorter = [f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}" for kept in range(2, len(text))]
+        fitting = bisect.bisect_right(shorter[1:], room, key=lambda line: pen.textlength(line, font=font))
+        shown = shorter[fitting] if shorter else text
     length = pen.textlength(shown, font=font)
     pen.text((at[0] - length if right else at[0], at[1]), shown, font=font, fill=colour)
     return at[0] - length if right else at[0] + length
