@@ -134,7 +134,7 @@ def triangulate(trajectory: Trajectory, tracks: Tracks, scale_px: float = 1.0, s
     xyzw, residual = np.zeros((tracks.count, 4)), np.full(len(rows), CAP_PX)
     in_front = np.zeros(tracks.count, bool)
     xy = tracks.xy[rows].astype(np.float64)
-    intrinsics = np.ascontiguousarray(trajectory.intrinsics)
+    intrinsics = np.array(trajectory.intrinsics, order="C")  # writable like those of other callers: compiled once
     triangulate_all(world_to_camera, intrinsics, start, pose, xy, scale_px, steps, xyzw, residual, in_front)
     return Points(from_unit_world(xyzw, origin, unit), rows, pose, residual, in_front)
 
@@ -146,7 +146,7 @@ def unit_world(trajectory: Trajectory) -> tuple[Float64[Array, "n 3 4"], Float64
     unit = spread if spread > 1e-9 * (1 + np.abs(origin).max()) else 1.0
     rotation = np.swapaxes(trajectory.camera_to_world[:, :3, :3], 1, 2)
     translation = -np.einsum("nij,nj->ni", rotation, (trajectory.centres - origin) / unit)
-    return np.concatenate([rotation, translation[:, :, None]], axis=2), origin, unit
+    return np.ascontiguousarray(np.concatenate([rotation, translation[:, :, None]], axis=2)), origin, unit
 
 
 def from_unit_world(xyzw: Float64[Array, "n 4"], origin: Float64[Array, "3"], unit: float) -> Float64[Array, "n 4"]:

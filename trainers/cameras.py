@@ -100,8 +100,18 @@ def transform(vectors: Float[Tensor, "b n h d"], matrices: Float[Tensor, "b f 4 
     f = matrices.shape[1]
     with torch.autocast(vectors.device.type, enabled=False):
         split = vectors.float().reshape(b, f, n // f, h, d // 4, 4)
-        turned = torch.einsum("bfij,bfthgj->bfthgi", matrices, split)
+        if torch.compiler.is_compiling():  # fuses with what comes before and after; a matrix product does not
+            turned = summed(split, matrices)
+        else:
+            turned = torch.einsum("bfij,bfthgj->bfthgi", matrices, split)
     return turned.reshape(b, n, h, d).to(vectors.dtype)
+
+
+def summed(split: Float[Tensor, "b f t h g 4"], matrices: Float[Tensor, "b f 4 4"]) -> Float[Tensor, "b f t h g 4"]:
+    """Each four times its camera's 4x4, as four products that are added."""
+    columns = matrices[:, :, None, None, None].unbind(-1)
+    products = [column * split[..., j : j + 1] for j, column in enumerate(columns)]
+    return products[0] + products[1] + products[2] + products[3]
 
 
 def anchored(cameras: Cameras, scale: float | Tensor = 1.0) -> Cameras:

@@ -14,6 +14,7 @@ the last rollout of three is told.
 """
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -132,7 +133,7 @@ class Bench:
             sync()
             marks.append(time.perf_counter())
         seconds = (marks[-1] - marks[0]) / steps
-        each = [round(after - before, 3) for before, after in zip(marks[:-1], marks[1:], strict=True)]
+        each = [round(after - before, 3) for before, after in itertools.pairwise(marks)]
         told: dict[str, Any] = {"seconds": round(seconds, 3), "each": each, "first": round(warm, 1)}
         if DEVICE == "cuda":
             told["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
@@ -161,7 +162,7 @@ class Bench:
                     sync()
                     marks.append(time.perf_counter())
         frames = 4 * (FRAMES - 1) + 1
-        each = [round(after - before, 3) for before, after in zip(marks[:-1], marks[1:], strict=True)]
+        each = [round(after - before, 3) for before, after in itertools.pairwise(marks)]
         told = {"first_chunk_s": each[0], "fps": round(frames / (marks[-1] - marks[0]), 2), "chunks_s": each}
         if DEVICE == "cuda":
             told["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
@@ -209,6 +210,7 @@ def main() -> None:
     if given.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.enable_cudnn_sdp(False)  # its backward is not, and warns instead of stepping aside
         torch.utils.deterministic.fill_uninitialized_memory = False
     card = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
     flags = {name: getattr(given, name) for name in ("compile", "half", "deterministic")}

@@ -62,12 +62,12 @@ def test_half_line_knows_what_sampson_does_not():
     """A point that went the wrong way, and one behind the camera."""
     lens, still = np.array([500.0, 500, 416, 240]), np.eye(3)
     right = np.array([-1.0, 0, 0])  # the camera moved right: points move left
-    assert residuals.half_line(still, right, lens, lens, 400, 200, 380, 200) == 0
-    assert residuals.half_line(still, right, lens, lens, 400, 200, 420, 200) == pytest.approx(20)
-    assert residuals.sampson(still, right, lens, lens, 400, 200, 420, 200) == pytest.approx(0, abs=1e-9)
+    assert residuals.half_line(still, right, lens, lens, 400.0, 200.0, 380.0, 200.0) == 0
+    assert residuals.half_line(still, right, lens, lens, 400.0, 200.0, 420.0, 200.0) == pytest.approx(20)
+    assert residuals.sampson(still, right, lens, lens, 400.0, 200.0, 420.0, 200.0) == pytest.approx(0, abs=1e-9)
     behind = se3.axis_rotation("y", 180.0)
-    assert residuals.half_line(behind, np.array([0, 0, -1.0]), lens, lens, 400, 200, 400, 200) == CAP_PX
-    assert infinite(behind, lens, lens, 400, 200, 400, 200) == CAP_PX
+    assert residuals.half_line(behind, np.array([0, 0, -1.0]), lens, lens, 400.0, 200.0, 400.0, 200.0) == CAP_PX
+    assert infinite(behind, lens, lens, 400.0, 200.0, 400.0, 200.0) == CAP_PX
 
 
 @pytest.mark.parametrize("kind", KINDS)

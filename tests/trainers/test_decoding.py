@@ -38,6 +38,12 @@ def whole(vae: Any, z: torch.Tensor) -> torch.Tensor:
     return ((out + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal pictures, but for a level here and there: convolutions of other lengths may add up in another order."""
+    off = (one.int() - other.int()).abs()
+    return one.shape == other.shape and off.max() <= 1 and (off > 0).float().mean() < 1e-3
+
+
 @pytest.mark.parametrize("sizes", [(4, 4), (1, 2, 5), (3, 5)])
 def test_chunks_decode_as_the_whole_clip(wan: Any, sizes: tuple[int, ...]) -> None:
     z, other = latents(8, 4), latents(8, 4, seed=1)
@@ -48,10 +54,10 @@ def test_chunks_decode_as_the_whole_clip(wan: Any, sizes: tuple[int, ...]) -> No
         others.append(beside.next(other[:, first : first + size], end=False))  # a second clip through the same weights
         first += size
     assert [part.shape[1] for part in parts] == [4 * sizes[0] - 3, *(4 * size for size in sizes[1:])]
-    assert torch.equal(torch.cat(parts, 1), whole(wan, z))
+    assert alike(torch.cat(parts, 1), whole(wan, z))
     assert parts[0].shape[2:] == (16, 32, 3)
     assert parts[0].float().std() > 1
-    assert torch.equal(torch.cat(others, 1), whole(wan, other))
+    assert alike(torch.cat(others, 1), whole(wan, other))
 
 
 def test_hunyuan_waits_for_the_end() -> None:

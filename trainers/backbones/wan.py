@@ -6,7 +6,7 @@ forward knows neither caches nor teacher forcing, and spreads a timestep's six m
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from trajkit.errors import TrajkitError
 from trajkit.options import option
 
-from ..attention import Cache, Pass, attend, rotated
+from ..attention import Cache, Heads, Pass, attend, rotated
 from ..cameras import Cameras, Projection, plucker, transform
 from ..flow import TIMESTEPS
 from . import BackboneModule, Conditioning, Text
@@ -55,6 +55,7 @@ class Backbone(BackboneModule):
 
     name, architecture = "wan", "WanTransformer3DModel"
     words = 512  # tokens of a clip's text
+    compiled: ClassVar[tuple[str, ...]] = ("_before", "_after")  # what `compile_blocks` compiles
 
     def __init__(self, model: Any, conditioning: Conditioning) -> None:
         super().__init__()
@@ -100,8 +101,12 @@ class Backbone(BackboneModule):
             return cls(model, conditioning)
 
     def compile_blocks(self) -> None:
-        """Compiles one block for all, for passes without a cache; a first call of each shape takes a minute."""
-        self._block = torch.compile(self._block, dynamic=False)  # type: ignore[method-assign]
+        """Compiles what a block does before and after attention, once for all blocks; each new shape takes a while.
+
+        Attention itself stays as it is: it is one kernel, and knows caches, whose every length would be a new shape.
+        """
+        for name in self.compiled:
+            setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
 
     def save(self, folder: Path) -> None:
         """See `BackboneModule.save`."""
@@ -204,49 +209,64 @@ class Backbone(BackboneModule):
         self, block: Any, camera: Any, number: int, hidden: Tensor, words: Tensor, modulation: Tensor, ahead: Pass
     ) -> Tensor:
         """One transformer block; the modulation (B, F, 6, D) is per frame."""
+        assert ahead.rotary is not None
+        q, k, v = self._before(block, hidden, modulation, ahead.rotary, ahead.projection)
+        out = attend(q, k, v, ahead, number)
+        return self._after(block, camera, hidden, words, modulation, out, ahead.projection)
+
+    def _before(
+        self, block: Any, hidden: Tensor, modulation: Tensor, rotary: tuple[Tensor, Tensor], p: Projection | None
+    ) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values; of both branches of `prope` side by side: one call of attention, and one cache."""
+        shift, scale = (block.scale_shift_table[:, None] + modulation)[:, :, :2].chunk(2, 2)
+        x, attn = _modulated(block.norm1, hidden, shift, scale), block.attn1
+        q, k, v = _normed(attn.norm_q, attn.to_q(x)), _normed(attn.norm_k, attn.to_k(x)), attn.to_v(x)
+        q, k, v = (one.unflatten(2, (self.heads, -1)).to(x.dtype) for one in (q, k, v))
+        half = q.shape[-1] // 2 if self.conditioning == "prope-merged" else 0
+        turned = rotated(q[..., half:], rotary), rotated(k[..., half:], rotary), v[..., half:]
+        if p is None and not half:
+            return turned
+        plain = [one[..., :half] if half else one for one in (q, k, v)]
+        if p is not None:
+            matrices = (p.transposed, p.inverse, p.inverse)
+            plain = [transform(one, by) for one, by in zip(plain, matrices, strict=True)]
+        pairs = zip(plain, turned, strict=True) if half else zip(turned, plain, strict=True)
+        q, k, v = (torch.cat(pair, -1 if half else 2) for pair in pairs)
+        return q, k, v
+
+    def _after(
+        self,
+        block: Any,
+        camera: Any,
+        hidden: Tensor,
+        words: Tensor,
+        modulation: Tensor,
+        out: Heads,
+        p: Projection | None,
+    ) -> Tensor:
+        """The block's tokens, from what attention brought back."""
         table = (block.scale_shift_table[:, None] + modulation).chunk(6, 2)
-        normed = _modulated(block.norm1, hidden, table[0], table[1])
-        hidden = _added(hidden, self._self_attention(block.attn1, camera, number, normed, ahead), table[2])
+        hidden = _added(hidden, self._read(block.attn1, camera, out, p), table[2])
         normed = block.norm2(hidden.float()).to(hidden.dtype)
         hidden = hidden + self._cross_attention(block.attn2, normed, words)
         normed = _modulated(block.norm3, hidden, table[3], table[4])
         return _added(hidden, block.ffn(normed), table[5])
 
-    def _self_attention(self, attn: Any, camera: Any, number: int, x: Tensor, ahead: Pass) -> Tensor:
-        q, k, v = _normed(attn.norm_q, attn.to_q(x)), _normed(attn.norm_k, attn.to_k(x)), attn.to_v(x)
-        q, k, v = (one.unflatten(2, (self.heads, -1)).to(x.dtype) for one in (q, k, v))
-        p = ahead.projection
-        assert ahead.rotary is not None
-        if self.conditioning == "prope-merged":
-            return attn.to_out[0](self._merged(q, k, v, number, ahead).flatten(2))
+    def _read(self, attn: Any, camera: Any, out: Heads, p: Projection | None) -> Tensor:
+        """The update (B, N, D) from what the heads of `_before` brought back.
+
+        Merged: half of each head is projective, half rotary (arXiv 2507.10496); without cameras the first is plain.
+        """
         if p is None:
-            out = attend(rotated(q, ahead.rotary), rotated(k, ahead.rotary), v, ahead, number)
             return attn.to_out[0](out.flatten(2))
-        # one call for both branches: twice the heads, and one cache
-        both = attend(
-            torch.cat([rotated(q, ahead.rotary), transform(q, p.transposed)], 2),
-            torch.cat([rotated(k, ahead.rotary), transform(k, p.inverse)], 2),
-            torch.cat([v, transform(v, p.inverse)], 2),
-            ahead,
-            number,
-        )
-        plain, projected = both.chunk(2, 2)
+        if self.conditioning == "prope-merged":
+            half = out.shape[-1] // 2
+            return attn.to_out[0](torch.cat([transform(out[..., :half], p.forward), out[..., half:]], -1).flatten(2))
+        plain, projected = out.chunk(2, 2)
         added = camera.out(transform(projected, p.forward).flatten(2))
         if p.present is not None:
             added = added * p.present.reshape(-1, 1, 1)
         return attn.to_out[0](plain.flatten(2)) + added
-
-    def _merged(self, q: Tensor, k: Tensor, v: Tensor, number: int, ahead: Pass) -> Tensor:
-        """Half of each head projective, half rotary (arXiv 2507.10496); without cameras the first half is plain."""
-        half, p = q.shape[-1] // 2, ahead.projection
-        (qp, qr), (kp, kr), (vp, vr) = ((one[..., :half], one[..., half:]) for one in (q, k, v))
-        if p is not None:
-            qp, kp, vp = transform(qp, p.transposed), transform(kp, p.inverse), transform(vp, p.inverse)
-        assert ahead.rotary is not None
-        q, k = torch.cat([qp, rotated(qr, ahead.rotary)], -1), torch.cat([kp, rotated(kr, ahead.rotary)], -1)
-        out = attend(q, k, torch.cat([vp, vr], -1), ahead, number)
-        first = out[..., :half] if p is None else transform(out[..., :half], p.forward)
-        return torch.cat([first, out[..., half:]], -1)
 
     def _cross_attention(self, attn: Any, x: Tensor, words: Tensor) -> Tensor:
         q, k, v = _normed(attn.norm_q, attn.to_q(x)), _normed(attn.norm_k, attn.to_k(words)), attn.to_v(words)

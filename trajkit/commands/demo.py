@@ -16,8 +16,8 @@ from trajkit.demo import STEPS, demo
 from trajkit.errors import TrajkitError
 
 # A network of a million parameters that sees 12 latents of a clip, three chunks, so that a step takes part of a second.
-NETWORK = "random:heads=4,head_dim=32,layers=4,ffn=384,patch=16"
-LINE = ("loop.clips=4", "loop.latents=12", "loop.lr=1e-3", "loop.warmup=5", "loop.log_every=5", "loop.save_every=1000")
+NETWORK = "random:heads=4,head_dim=32,layers=4,ffn=384,patch=8"
+LINE = ("loop.clips=2", "loop.latents=12", "loop.lr=2e-3", "loop.warmup=5", "loop.log_every=5", "loop.save_every=1000")
 UNGUIDED = "stage.guidance=1"  # guidance is by text, of which the toy has none
 COMMANDED = "keys:w*6,w+l*7,l*6"
 BLOBS = "so little training makes blobs, not a room: the path is drawn beside them; docs/training.md has real runs"
@@ -68,23 +68,26 @@ def _trained(shards: Path, out: Path, seed: int) -> dict[str, str]:
         given = [word for item in (f"loop.steps={steps}", *LINE) for word in ("--set", item)]
         _run("train", name, clips, "--backbone", "toy", "--start", start, "--out", runs / name, *given, *more)
 
-    stage("finetune", encoded, 80, "--seed", seed, start=NETWORK)
-    stage("causal", encoded, 40, "--seed", seed, start=runs / "finetune")
+    stage("finetune", encoded, 60, "--seed", seed, start=NETWORK)
+    stage("causal", encoded, 25, "--seed", seed, start=runs / "finetune")
     few = ("--steps", 8, "--guidance", 1, "--seed", seed)
     _run("pairs", encoded, "--teacher", runs / "causal", *few, "--out", pairs)
-    stage("ode", pairs, 40, "--seed", seed, start=runs / "causal")
+    stage("ode", pairs, 20, "--seed", seed, start=runs / "causal")
     distilled = ("--teacher", runs / "causal", "--set", UNGUIDED, "--seed", seed)
-    stage("consistency", encoded, 20, *distilled, start=runs / "ode")
+    stage("consistency", encoded, 10, *distilled, start=runs / "ode")
     scored = ("--teacher", runs / "finetune", "--set", UNGUIDED, "--set", "loop.lr=1e-4", "--seed", seed)
-    stage("dmd", encoded, 15, *scored, start=runs / "consistency")
+    stage("dmd", encoded, 6, *scored, start=runs / "consistency")
     return {name: _losses(runs / name / "log.jsonl") for name in ("finetune", "causal", "ode", "consistency", "dmd")}
 
 
 def _losses(log: Path) -> str:
     """The first and the last losses of a run's log, each a mean over a few steps."""
     lines = [json.loads(line) for line in files.read_text(log).splitlines()]
-    roles = [name for name in lines[0] if name.endswith(" loss")]
-    return ", ".join(f"{role} {lines[0][role]:.3f} -> {lines[-1][role]:.3f}" for role in roles)
+    told = []
+    for role in (name for name in lines[0] if name.endswith(" loss")):
+        losses = [line[role] for line in lines if role in line]
+        told.append(f"{role} {losses[0]:.3g} -> {losses[-1]:.3g}")
+    return ", ".join(told)
 
 
 def _rollout(out: Path, seed: int) -> Path:
