@@ -6,9 +6,9 @@ step. Kept are the states at the student's levels, the path's end and the true c
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -85,13 +85,13 @@ class Pairs:
     """
 
     stage = "pairs"
-    needs = ("camera.npz", "json", SUFFIX)
+    needs: Collection[str] = ("camera.npz", "json", SUFFIX)
 
     def __init__(
         self, load: Callable[[], BackboneModule], name: str, scale: float, options: Options, device: str = "cpu"
     ) -> None:
         self.load, self.scale, self.options, self.device = load, scale, options, device
-        self.identity = {"teacher": name, "scale": scale, **as_dict(options)}
+        self.identity: Mapping[str, Any] = {"teacher": name, "scale": scale, **as_dict(options)}
 
     def start(self) -> None:
         """Loads the teacher onto the device."""

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def shard_options(function: F) -> F:
     """The options of commands that add to the clips' latent files: where, in which shards, and every stage's."""
-    most = {"type": click.IntRange(1), "show_default": True}
+    most: dict[str, Any] = {"type": click.IntRange(1), "show_default": True}
     decorators = [
         click.option(
             "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto = a GPU where there is one."

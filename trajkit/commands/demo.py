@@ -20,7 +20,10 @@ NETWORK = "random:heads=4,head_dim=32,layers=4,ffn=384,patch=8"
 LINE = ("loop.clips=2", "loop.latents=12", "loop.lr=2e-3", "loop.warmup=5", "loop.log_every=5", "loop.save_every=1000")
 UNGUIDED = "stage.guidance=1"  # guidance is by text, of which the toy has none
 COMMANDED = "keys:w*6,w+l*7,l*6"
-BLOBS = "so little training makes blobs, not a room: the path is drawn beside them; docs/training.md has real runs"
+UNLEARNED = (
+    "two minutes of training make noise in the room's colours, not a room: rollout shows that every stage runs, with the\n"
+    "commanded path drawn beside the pictures; docs/training.md says what a real run takes"
+)
 
 
 @click.command("demo")
@@ -53,7 +56,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     _say(f"10/{STEPS} letting the last student make a clip along {COMMANDED}")
     result["rollout"] = str(_rollout(out, seed))
     lines = [f"{name:8}{path}" for name, path in result.items()]
-    lines += [f"{stage:12}{told}" for stage, told in losses.items()] + [BLOBS]
+    lines += [f"{stage:12}{told}" for stage, told in losses.items()] + [UNLEARNED]
     emit({**result, "losses": losses}, as_json, lines)
 
 
