@@ -3,7 +3,6 @@
 Nothing here unpickles, and nothing is allocated before its declared size has been checked.
 """
 
-import ast
 import io
 import math
 import re
@@ -29,6 +28,10 @@ CONVENTION: Final = "camera_to_world opencv float64"
 MAX_POSES = 1_000_000  # over nine hours at 30 per second; more is a damaged or hostile header
 MAX_TEXT_BYTES = 1 << 20  # of a json or txt member
 
+# An npy header as NumPy writes it. Not read by ast.literal_eval, which two threads at once break in Python 3.11.
+HEADER = re.compile(
+    r"\{'descr': '(?P<descr>[^']*)', 'fortran_order': (?P<fortran>True|False), 'shape': \((?P<shape>[\d, ]*)\),? *\}"
+)
 # What zipfile, zlib and a literal parser raise on damaged bytes.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, SyntaxError, RuntimeError, OSError)
 
@@ -221,8 +224,10 @@ def _read_npy(
         preamble = member.read(10)  # magic, version 1.0, header length: NEP 1 of NumPy
         if preamble[:8] != b"\x93NUMPY\x01\x00" or len(preamble) != 10:
             raise ValueError(f"{name} is no npy of version 1.0")
-        header = ast.literal_eval(member.read(int.from_bytes(preamble[8:], "little")).decode("latin1").strip())
-        found, found_shape = header["descr"], tuple(header["shape"])
+        header = HEADER.fullmatch(member.read(int.from_bytes(preamble[8:], "little")).decode("latin1").strip())
+        if header is None:
+            raise ValueError(f"the header of {name} is none")
+        found, found_shape = header["descr"], tuple(int(n) for n in header["shape"].split(",") if n.strip())
         fits = len(found_shape) == len(shape) and all(
             isinstance(n, int) and (0 <= n <= limit if want is None else n == want)
             for n, want in zip(found_shape, shape, strict=True)
@@ -235,4 +240,4 @@ def _read_npy(
         content = member.read(size)
         if len(content) != size or member.read(1):
             raise ValueError(f"{name} is shorter or longer than its shape {found_shape}")
-    return np.frombuffer(content, dtype).reshape(found_shape, order="F" if header["fortran_order"] else "C")
+    return np.frombuffer(content, dtype).reshape(found_shape, order="F" if header["fortran"] == "True" else "C")

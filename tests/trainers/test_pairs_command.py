@@ -6,6 +6,7 @@ from pathlib import Path
 
 import encoded
 import pytest
+import tiny
 import torch
 from click.testing import CliRunner
 from killing import tree
@@ -31,7 +32,7 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "final/student"
-    toy.Backbone.random(toy.Options(**SIZE), "prope").save(folder)
+    tiny.liven(toy.Backbone.random(toy.Options(**SIZE), "prope")).save(folder)  # so that cameras matter
     card = {"latent": (3, 12, 16), "frames": 4, "encoder": "toy", "translation_scale": 0.5, "shift": 3.0, "chunk": 2}
     write_card(folder, Card(backbone="toy", conditioning="prope", stage="causal", step=7, **card))
     return folder
