@@ -133,8 +133,7 @@ def command(
     stage = functools.partial(jobs, minwm=minwm) if step == "plan" else attach
     done = progress(stage(given, options, out, workers=workers), total=None, unit="videos")
     cells: Counter[str] = Counter()
-    code = _tell(state, ((one.name, one.result) for one in counted(done, cells)), out, as_json, menu_, cells)
-    return code
+    return _tell(state, ((one.name, one.result) for one in counted(done, cells)), out, as_json, menu_, cells)
 
 
 def _check_step(module: ModuleType, spec: str, step: str | None, sources: tuple[str, ...], folder: Path | None) -> None:
