@@ -75,6 +75,7 @@ def test_the_clip_says_where_it_comes_from(made, bank: Path) -> None:
     assert clip.provenance.path == "turn"
     assert str(bank) not in (out / f"{key}.json").read_text()
     assert clip.caption == "a painted room"
+    assert clip.licence == "unknown"  # nobody said
     assert clip.checks["assumed_fov_deg"] == 50.0
     assert clip.checks["frozen"] is False
     assert clip.trajectory.path_length == 0

@@ -7,7 +7,7 @@ import pytest
 import staged
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from staged import Staged
+from staged import FPS, Staged, pictures
 
 from trajkit import video
 from trajkit.camera import Camera
@@ -62,6 +62,13 @@ def test_cuts_are_found_and_flashes_pans_and_light_are_none():
     light = (a * np.linspace(0.3, 1, 40)[:, None, None]).astype(np.uint8)
     assert cutting.cuts(light, 25) == ()
     assert cutting.cuts(a[:1], 25) == ()
+
+
+def test_a_crowd_over_faint_ground_is_no_dissolve():
+    crowd = Staged(place="weak", motion="still", sight="crowd", crf=18, seed=5)
+    grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures(crowd))
+    thumbs = np.array([cv2.resize(one, cutting.THUMB, interpolation=cv2.INTER_AREA) for one in grey])
+    assert cutting.cuts(thumbs, FPS) == ()
 
 
 @pytest.mark.parametrize("length", [12, 20])

@@ -12,7 +12,7 @@ from torch import Tensor  # noqa: E402
 
 from trajkit import se3  # noqa: E402
 from trajkit.trainers.attention import Pass, attend  # noqa: E402
-from trajkit.trainers.cameras import Cameras, Projection, anchored, inverse_pose, plucker, transform  # noqa: E402
+from trajkit.trainers.cameras import Cameras, Projection, anchored, inverse_pose, plucker, summed, transform  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +141,12 @@ def test_rays_of_dropped_cameras_are_zero() -> None:
     rays = plucker(tiny.cameras(2, 3).dropped(torch.tensor([False, True])), 4, 6)
     assert not rays[0].any()
     assert rays[1].any()
+
+
+def test_what_compiled_blocks_add_up_is_the_same_product() -> None:
+    vectors, p = (
+        torch.randn(2, 8, 3, 24, generator=torch.Generator().manual_seed(0)),
+        Projection.of(tiny.cameras(2, 4, 0)),
+    )
+    added = summed(vectors.reshape(2, 4, 2, 3, 6, 4), p.forward).reshape(vectors.shape)
+    torch.testing.assert_close(added, transform(vectors, p.forward), rtol=0, atol=2e-6)

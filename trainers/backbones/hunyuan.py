@@ -51,6 +51,7 @@ class Backbone(wan.Backbone):
     """`model` is the diffusers module; `camera` the layers that cameras need, apart from it."""
 
     name, architecture = "hunyuan", "HunyuanVideo15Transformer3DModel"
+    compiled = ("_block",)
 
     def __init__(self, model: Any, conditioning: Conditioning) -> None:
         nn.Module.__init__(self)
