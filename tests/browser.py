@@ -73,8 +73,16 @@ class Browser:
         raise AssertionError(f"still not: {condition}")
 
     def click(self, selector: str) -> None:
-        """A real click in the middle of an element, scrolled into view."""
-        self._call("POST", f"{self.session}/element/{self._find(selector)}/click", {})
+        """A real click in the middle of an element, scrolled into view, once it and the pictures have come to rest.
+
+        The driver works out where to click and then clicks: a picture that arrives between the two moves the target away.
+        """
+        found = self._find(selector)
+        self.until("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
+        seen = None
+        while seen != (seen := self._call("GET", f"{self.session}/element/{found}/rect")):
+            self.run("return document.body.offsetHeight")
+        self._call("POST", f"{self.session}/element/{found}/click", {})
 
     def keys(self, selector: str, text: str) -> None:
         """Real key presses into an element that has the focus."""

@@ -183,6 +183,7 @@ def _warm_up() -> None:
 
 
 def _ranked(asked: dict[str, Any], rank: int, port: int) -> int:
+    torch.set_num_threads(1)  # makes the pool anew that a fork loses; left to two threads of autograd, they race for it
     if asked["world"] > 1:
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": asked["world"], "LOCAL_WORLD_SIZE": asked["world"]}
         os.environ.update({name: str(value) for name, value in ranks.items()})
