@@ -75,7 +75,7 @@ class Browser:
     def click(self, selector: str) -> None:
         """A real click in the middle of an element, scrolled into view, once it and the pictures have come to rest.
 
-        The driver works out where to click and then clicks: a picture that arrives between the two moves the target away.
+        The driver finds the place and then clicks: a picture that arrives between the two moves the target away.
         """
         found = self._find(selector)
         self.until("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
