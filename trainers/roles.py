@@ -40,6 +40,7 @@ class Options:
     ema_start: int = option(0, "steps until the average starts; before, it is the student", low=0)
     precision: Literal["float32", "bf16"] = option("bf16", "what networks compute in; weights are float32")
     checkpointing: bool = option(True, "compute activations again in backward instead of keeping them")
+    compile: bool = option(False, "on a GPU, compile what surrounds attention: faster by a third, after a minute")
     deterministic: bool = option(True, "only deterministic kernels, so that a resumed run has the same bits")
     translation_scale: float = option(0.0, "translations are divided by it; 0 = measured, or the start's", low=0)
     save_every: int = option(100, "steps between checkpoints", low=1)
@@ -108,6 +109,8 @@ def make(
         if shard:
             cast.bare[name] = copy.deepcopy(network).to("meta")
             _shard(network.to(device), options.precision)
+        if options.compile and device.type == "cuda":
+            network.compile_blocks()
         cast.networks[name] = network.to(device)
         if trained:
             lr = options.lr_critic or options.lr if role.source == "critic" else options.lr

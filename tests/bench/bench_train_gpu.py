@@ -77,10 +77,7 @@ class Bench:
         size = {name: value for name, value in TINY.items() if name in known} if self.given.tiny else {}
         with torch.device(DEVICE), default_dtype(dtype):
             made: Any = plugin.Backbone.random(plugin.Options(**size), conditioning)
-        made = made.to(DEVICE, dtype)
-        if self.given.compile:
-            made.compile_blocks()
-        return made
+        return made.to(DEVICE, dtype)
 
     def batch(self, network: BackboneModule, step: int, *, states: bool) -> Batch:
         """One sample of noise."""
@@ -98,7 +95,7 @@ class Bench:
         """One line of the table."""
         given, module = self.given, plugins.load("stages", stage)
         half = torch.bfloat16 if given.half else None
-        options = roles.Options(clips=1, ema=0.99, precision="bf16", lr=1e-6)
+        options = roles.Options(clips=1, ema=0.99, precision="bf16", lr=1e-6, compile=given.compile)
         own, kinds = module.Options(), preflight.roles_of(stage, options)
         kinds = {name: one for name, one in kinds.items() if name != roles.AVERAGE}
 
@@ -149,6 +146,8 @@ class Bench:
     def rollout(self, conditioning: Any) -> dict[str, Any]:
         """First-chunk latency and frames a second of a whole rollout."""
         network = self.network(conditioning, torch.bfloat16)
+        if self.given.compile:
+            network.compile_blocks()
         sigmas = tuple(few_step_sigmas((1000, 750, 500, 250), 5).tolist())
         sampling = Sampling(sigmas=sigmas, solver="consistency")
         path, words, marks = cameras(), text(network), []
@@ -212,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbone", choices=("wan", "hunyuan"))
     parser.add_argument("what", nargs="+", help="STAGE:CONDITIONING or rollout:CONDITIONING")
-    parser.add_argument("--compile", action="store_true", help="the blocks, by torch.compile")
+    parser.add_argument("--compile", action="store_true", help="as loop.compile does")
     parser.add_argument("--half", action="store_true", help="bfloat16 weights and gradients, and no optimiser")
     parser.add_argument("--deterministic", action="store_true", help="as the loop does where loop.deterministic is on")
     parser.add_argument("--steps", type=int, default=3)

@@ -201,3 +201,15 @@ def test_processes_share_out_the_positions_of_a_step():
     seen = [Draws(seed=0, positions=torch.tensor(places)).normal("noise", (3,)) for places in both[0] + both[1]]
     assert len({tuple(row.tolist()) for one in seen for row in one}) == 8
     assert joined([clip(0), clip(CLIPS - 1)], [0, 1]).keys == ("clip0", "clip10")
+
+
+def test_networks_are_compiled_on_a_gpu_where_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Network, "compile_blocks", lambda network: asked.append(network))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: module)  # as if there were a GPU
+    one = job("dmd", tmp_path, ema=0.9)
+    for device, compiled, wanted in (("cuda", True, 4), ("cuda", False, 0), ("cpu", True, 0)):
+        asked.clear()
+        given = dataclasses.replace(one.options, compile=compiled)
+        made = roles.make(one.roles, lambda name, dtype: Network.load("random"), given, torch.device(device))
+        assert asked == list(made.networks.values())[:wanted]

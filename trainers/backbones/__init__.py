@@ -85,3 +85,6 @@ class BackboneModule(nn.Module, abc.ABC):
     @abc.abstractmethod
     def flops(self, frames: int, height: int, width: int, *, clean: bool = False, past: int = 0) -> float:
         """Floating-point operations of one forward call of one sample (2 per multiply-add)."""
+
+    def compile_blocks(self) -> None:
+        """Compiles what is slow in eager mode, for `loop.compile` and `rollout --compile`."""

@@ -56,6 +56,7 @@ TIMED = "in: networks, cache, decoding; out: text, mp4"
 @click.option("--sink", type=click.IntRange(0), default=0, metavar="LATENTS", help="First latents kept in the window.")
 @click.option("--device", default="", metavar="NAME", help="[default: cuda where there is one]")
 @click.option("--precision", type=click.Choice(["bf16", "float32"]), help="[default: bf16 on cuda, else float32]")
+@click.option("--compile", "compiled", is_flag=True, help="On a GPU, compile what surrounds attention (a minute).")
 @click.option("--draw", is_flag=True, help="Also write OUT/drawn/KEY.mp4: the clip beside its commanded path.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="Clip folder to write.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of paths and noise.")
@@ -107,6 +108,7 @@ class _Plan:
     device: torch.device
     dtype: torch.dtype
     seed: int
+    compiled: bool  # outside the clip's key: it changes roundings, not the clip
 
     @property
     def told(self) -> dict[str, Any]:
@@ -148,6 +150,7 @@ def _plan(checkpoint: str, given: dict[str, Any]) -> _Plan:
         device=device,
         dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
         seed=given["seed"],
+        compiled=given["compiled"],
     )
     return replace(plan, jobs={_key(plan, asked, job): job for job in found})
 
@@ -177,6 +180,8 @@ def _made(plan: _Plan, todo: dict[str, Job], out: Path) -> Iterator[tuple[Clip, 
     network = module.Backbone.load(plan.folder, plan.card.conditioning, dtype=plan.dtype)
     network = network.to(plan.device).eval().requires_grad_(False)
     network.chunk = plan.card.chunk
+    if plan.compiled and plan.device.type == "cuda":
+        network.compile_blocks()
     vae = vae if vae is None else vae.to(plan.device)
     for key, job in told.items():
         with torch.no_grad(), torch.autocast(plan.device.type, torch.bfloat16, enabled=plan.dtype == torch.bfloat16):
