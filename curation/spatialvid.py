@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from trajkit import se3
 from trajkit.errors import TrajkitError, nearest
@@ -103,6 +102,8 @@ def _turns(positions: Float64[Array, "n 3"]) -> int:
         return 0
     cosine = (ways[0] * ways[1]).sum(-1)[kept] / (lengths[0] * lengths[1])[kept]
     angles = gaussian_filter1d(np.arccos(np.clip(cosine, -1, 1)), SIGMA)
+    from scipy.signal import find_peaks  # not above: it takes half a second, and most who import this need no turns
+
     peaks, _ = find_peaks(angles, height=TURN_RAD, distance=APART)
     extra = angles.max() > TURN_RAD and angles.max() not in angles[peaks]
     return len(peaks) + int(extra)

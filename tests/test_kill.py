@@ -11,7 +11,7 @@ from killing import Kitchen, tree
 
 from trajkit.gaussians import write_ply
 
-MOMENTS = 20
+MOMENTS = 8
 RENDER = (
     "--path=orbit:turns=0.05",
     "--path=keys:w*1",
@@ -93,7 +93,7 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
         assert bytes_of(folder) == wanted, f"killed {moment:.3f} of the way"
 
 
-@pytest.mark.parametrize("step", range(1, 60, 7))
+@pytest.mark.parametrize("step", range(1, 60, 11))
 def test_render_dies_before_a_write_step(
     kitchen: Kitchen, splat: Path, whole: tuple[dict[str, str], float, float], tmp_path: Path, step: int
 ) -> None:

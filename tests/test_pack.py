@@ -266,7 +266,7 @@ def test_killed_before_every_write_step_a_rerun_gives_the_same_bytes(kitchen, cl
 
 def test_killed_in_the_middle_of_a_file_a_rerun_gives_the_same_bytes(kitchen, clips, reference, tmp_path):
     arguments = ("pack", clips, "--out", tmp_path / "out", *LIMITS)
-    for number in [1, 100, 512, 700, 5000, 20_000, 21_000, 40_000, 70_000, 71_679]:
+    for number in [1, 100, 700, 5000, 21_000, 71_679]:
         assert kitchen.kill_at_byte(number, *arguments)
         kitchen.run(*arguments)
         assert tree(tmp_path / "out") == reference, f"killed at byte {number}"
@@ -277,7 +277,7 @@ def test_killed_at_random_moments_a_rerun_gives_the_same_bytes(kitchen, clips, r
     arguments = ("pack", clips, "--out", tmp_path / "out", *LIMITS)
     duration_s = kitchen.run(*arguments)
     killed = 0
-    for moment in np.random.default_rng(0).uniform(0, duration_s, 20):
+    for moment in np.random.default_rng(0).uniform(0, duration_s, 8):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         killed += kitchen.kill_after(moment, *arguments)
         kitchen.run(*arguments)

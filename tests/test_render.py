@@ -179,25 +179,21 @@ def test_scenes_are_shared_out_only_where_they_are_few(
     assert [(unit.first, unit.last) for unit in made] == expected
 
 
-def test_any_number_of_workers_gives_the_same_files(place: Scene, tmp_path: Path) -> None:
-    scenes = [replace(place, id="one"), replace(place, id="two")]
+def test_any_number_of_workers_gives_the_same_files_and_a_line_for_a_scene_that_cannot_be_prepared(
+    place: Scene, tmp_path: Path
+) -> None:
+    bare = replace(place, id="bare", assets={})  # a capture without photos
+    scenes = [bare, replace(place, id="one"), replace(place, id="two")]
     options = replace(SMALL, count=3, paths=("keys:w*1", "orbit:turns=0.01"))
     found = {}
     for workers in (1, 2):
-        results = list(render(scenes, options, tmp_path / str(workers), workers=workers))
-        assert [result.key.split("-")[0] for result in results] == ["one"] * 3 + ["two"] * 3
-        files = [path for path in (tmp_path / str(workers)).rglob("*") if path.is_file()]
-        found[workers] = {path.relative_to(tmp_path / str(workers)): path.read_bytes() for path in files}
+        out = tmp_path / str(workers)
+        results = list(render(scenes, options, out, workers=workers))
+        assert [result.key.split("-")[0] for result in results] == ["bare", *["one"] * 3, *["two"] * 3]
+        assert [isinstance(one, Rejected) for one in results] == [True, *[False] * 6], [str(one) for one in results]
+        assert len(Ledger(out).scan().collect().filter(key="bare")) >= 1
+        found[workers] = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert found[1] == found[2]
-
-
-def test_a_scene_that_cannot_be_prepared_is_one_line_in_any_executor(place: Scene, tmp_path: Path) -> None:
-    bare = replace(place, id="bare", assets={})  # a capture without photos
-    for workers in (1, 2):
-        results = list(render([bare, place], replace(SMALL, count=2), tmp_path / str(workers), workers=workers))
-        assert [isinstance(one, Rejected) for one in results] == [True, False, False], [str(one) for one in results]
-        assert results[0].key == "bare"
-        assert len(Ledger(tmp_path / str(workers)).scan().collect().filter(key="bare")) >= 1
 
 
 def test_depth_comes_with_its_error(toy: Scene, place: Scene, tmp_path: Path) -> None:

@@ -174,12 +174,16 @@ def test_more_workers_than_the_cluster_has_room_for():
 
 
 def test_clips_have_the_same_bytes_as_local_ones_also_where_a_worker_died_midway(tmp_path, monkeypatch):
+    from splatting import blobs
+
+    from trajkit.gaussians import write_ply
     from trajkit.render import RenderOptions, render
     from trajkit.scene import Rejected
     from trajkit.scenes import list_scenes
 
-    options = RenderOptions(paths=("spline",), count=4, frames=5, width=64, height=36, accept=None)
-    scenes = list_scenes(["toy:"])
+    options = RenderOptions(paths=("orbit:turns=0.05",), count=4, frames=5, width=64, height=36, accept=None)
+    write_ply(blobs(50), tmp_path / "blobs.ply")
+    scenes = list_scenes([f"splat:{tmp_path / 'blobs.ply'}"])
     assert not any(isinstance(clip, Rejected) for clip in render(scenes, options, tmp_path / "local"))
     marker, out = tmp_path / "died", tmp_path / "ray"
     accident = functools.partial(render_with_accident, marker=marker, folder=out)

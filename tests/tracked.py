@@ -47,7 +47,7 @@ def still(frames: int = 41) -> Trajectory:
 
 
 def tracks(
-    trajectory: Trajectory, *, points: int = 900, noise_px: float = 0.1, movers: float = 0.0, frames: int = 0
+    trajectory: Trajectory, *, points: int = 450, noise_px: float = 0.1, movers: float = 0.0, frames: int = 0
 ) -> Tracks:
     """What following points through pictures of these cameras would give. Points leave the picture and are lost."""
     rng = generator(2, "points")

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from trajkit import se3
-from trajkit.errors import TrajkitError
 
 from .adjustment import Sightings, adjusted, cost, far_points, misses, unit_rows
-from .growing import starts
+from .growing import quality, starts
 
 Array = np.ndarray
 LONG_SIDE, LARGEST = 416, 4.0  # pixels that pictures are brought to, by a factor of LARGEST at most
@@ -69,7 +68,7 @@ def estimate(pictures: UInt8[Array, "n h w 3"], intrinsics: Float64[Array, "n 4"
 
 def _followed(pictures: UInt8[Array, "n h w 3"], intrinsics: Float64[Array, "n 4"], factor: float) -> Sightings:
     """Corners followed from frame to frame (pyramidal Lucas-Kanade), replaced as they are lost."""
-    cv2 = _opencv()
+    cv2 = quality("cv2")
     alive, number, born = np.empty((0, 2), np.float32), np.empty(0, np.int64), 0
     rows: list[tuple[Array, Array, Array]] = []
     before = None
@@ -146,12 +145,3 @@ def _median_closeness(poses: Array, points: Array, seen: Sightings) -> float:
     """Median of 1 / z over all observations: robust where some points lie at infinity."""
     z = np.einsum("mj,mj->m", poses[seen.frame, 2], points[seen.point])
     return float(np.median(np.abs(points[seen.point, 3]) / np.maximum(z, 1e-9)))
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError:
-        problem = "need OpenCV, which is not installed"
-        raise TrajkitError("achieved cameras", problem, "pip install trajkit[quality]") from None
-    return cv2

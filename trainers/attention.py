@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from trajkit.errors import TrajkitError
+
 from .cameras import Projection
 
 Heads = Float[Tensor, "b n h d"]
@@ -22,7 +24,7 @@ class Pass:
 
     `chunk` is tokens per chunk, 0 where all tokens see each other. With `clean` the tokens are [clean | noisy]: clean
     chunks see clean ones up to their own, a noisy chunk sees the clean ones before it and itself. With a `cache` the
-    tokens see its first `past` tokens and each other.
+    tokens see its first `past` tokens and each other; it had `dropped` others before them.
     """
 
     rotary: tuple[Tensor, Tensor] | None  # cos and sin (1, N, 1, D), each pair's value twice
@@ -31,6 +33,7 @@ class Pass:
     clean: bool = False
     cache: "Cache | None" = None
     past: int = 0
+    dropped: int = 0
 
 
 class Cache:
@@ -38,7 +41,8 @@ class Cache:
 
     `commit` after a pass keeps that pass's tokens. Beyond `capacity` tokens the oldest are dropped, the first `sink`
     ones excepted (StreamingLLM, arXiv 2309.17453). A pass without gradient attends to the buffer itself; one with
-    gradient to a copy, so nothing that backward needs is ever overwritten and no gradient reaches the past.
+    gradient to a copy, so nothing that backward needs is ever overwritten and no gradient reaches the past. A pass that
+    is run again (checkpointing) reads the buffer again, and is refused once tokens were dropped.
     """
 
     def __init__(self, layers: int, capacity: int, sink: int = 0) -> None:
@@ -47,6 +51,12 @@ class Cache:
         self.length = 0  # tokens kept
         self.seen = 0  # tokens ever committed
         self.extra: list[tuple[Tensor, Tensor] | None] = [None] * layers  # keys and values of the text, if it has any
+        self.origin: Tensor | None = None  # camera_to_world (B, 1, 4, 4) of the world: the first camera's
+
+    @property
+    def dropped(self) -> int:
+        """Tokens that were committed and are kept no longer."""
+        return self.seen - self.length
 
     def joined(self, layer: int, k: Heads, v: Heads, past: int) -> tuple[Heads, Heads]:
         """Keys and values of the first `past` tokens and of the present ones, which are laid down after them."""
@@ -74,8 +84,14 @@ class Cache:
 
 
 def attend(q: Heads, k: Heads, v: Heads, ahead: Pass, layer: int, extra: tuple[Heads, Heads] | None = None) -> Heads:
-    """Softmax attention under the pass's rule; `extra` keys and values (a text's) are seen by every token."""
+    """Softmax attention under the pass's rule; `extra` keys and values (a text's) are seen by every token.
+
+    Raises TrajkitError where the cache no longer holds what the pass saw when it was first run.
+    """
     if ahead.cache is not None:
+        if ahead.cache.dropped != ahead.dropped:
+            problem = "backward runs a pass again whose past was dropped since"
+            raise TrajkitError("cache", problem, "give it room for the whole clip, or turn checkpointing off")
         k, v = ahead.cache.joined(layer, k, v, ahead.past)
     elif ahead.chunk:
         return _teacher_forced(q, k, v, ahead.chunk, extra) if ahead.clean else _causal(q, k, v, ahead.chunk, extra)

@@ -1,5 +1,6 @@
 """`Batch`: what a stage gets, and `Draws`: its random numbers, which depend on the sample and never on the rank."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +25,22 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Batch"]) -> "Batch":
+        """The samples of all parts; either each part has a path, or none."""
+        paths = [one.trajectory for one in parts if one.trajectory is not None]
+        return cls(
+            keys=sum((one.keys for one in parts), ()),
+            positions=torch.cat([one.positions for one in parts]),
+            latents=torch.cat([one.latents for one in parts]),
+            cameras=Cameras(
+                world_to_camera=torch.cat([one.cameras.world_to_camera for one in parts]),
+                K=torch.cat([one.cameras.K for one in parts]),
+            ),
+            text={name: torch.cat([one.text[name] for one in parts]) for name in parts[0].text},
+            trajectory=torch.cat(paths) if paths else None,
+        )
 
     def to(self, device: torch.device | str) -> "Batch":
         """On another device."""

@@ -114,11 +114,14 @@ def summed(split: Float[Tensor, "b f t h g 4"], matrices: Float[Tensor, "b f 4 4
     return products[0] + products[1] + products[2] + products[3]
 
 
-def anchored(cameras: Cameras, scale: float | Tensor = 1.0) -> Cameras:
-    """The same cameras with the first one at the identity and translations divided by `scale` ((B,) or a number)."""
-    first = inverse_pose(cameras.world_to_camera[:, :1])
-    with torch.autocast(first.device.type, enabled=False):
-        w2c = cameras.world_to_camera @ first
+def anchored(cameras: Cameras, scale: float | Tensor = 1.0, origin: Float[Tensor, "b 1 4 4"] | None = None) -> Cameras:
+    """The same cameras with the first one at the identity, or the camera_to_world `origin`; translations divided by
+    `scale` ((B,) or a number).
+    """
+    if origin is None:
+        origin = inverse_pose(cameras.world_to_camera[:, :1])
+    with torch.autocast(origin.device.type, enabled=False):
+        w2c = cameras.world_to_camera @ origin
     w2c[..., :3, 3] /= torch.as_tensor(scale, dtype=torch.float32, device=w2c.device).reshape(-1, 1, 1)
     return replace(cameras, world_to_camera=w2c)
 

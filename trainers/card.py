@@ -33,6 +33,7 @@ class Card:
     solver: Solver = "euler"  # the only one that its few steps are right for; many-step networks: euler
     timesteps: tuple[float, ...] = ()  # unshifted, of a few-step student: 1000, 750, 500, 250; () = many steps
     shift: Annotated[float, Gt(0)] = 1.0  # of the noise levels that it was trained on
+    first_frame: bool = False  # it was told each clip's first latent (image to video), and is to be told it
     translation_scale: Annotated[float, Gt(0)] = 1.0  # translations were divided by it
     latent: tuple[int, ...] = ()  # C H W of the latents it was trained on
     frames: Annotated[int, Ge(0)] = 0  # latents per clip in training

@@ -5,6 +5,7 @@ RUN/checkpoints/<step>/state/ the optimisers; state.json is written last. Random
 of positions (`Draws`), so the step is all the state that they have. Everything is safetensors or JSON.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ SCHEMA = "trajkit.training/1"
 
 def latest(run: Path) -> Path | None:
     """The folder of the last whole checkpoint of a run, if it has one."""
-    found = sorted(path for path in (run / CHECKPOINTS).glob("*") if path.name.isdecimal())
+    found = _all(run)
     return found[-1] if found else None
 
 
@@ -39,10 +40,11 @@ def step_of(checkpoint: Path) -> int:
     return int(state["step"])
 
 
-def clear(run: Path) -> None:
-    """Removes what an interrupted run left half written."""
+def clear(run: Path, keep: int) -> None:
+    """Removes what an interrupted run left half written, and what it had yet to remove: see `save`."""
     for part in [*(run / CHECKPOINTS).glob(f"*{files.PART}"), run / f"{FINAL}{files.PART}"]:
         shutil.rmtree(part, ignore_errors=True)
+    _forget(run, keep)
 
 
 def save(run: Path, cast: Cast, step: int, cards: Mapping[str, Card], *, writes: bool, keep: int) -> Path:
@@ -60,10 +62,7 @@ def save(run: Path, cast: Cast, step: int, cards: Mapping[str, Card], *, writes:
     if writes:
         files.write_bytes(part / STATE / "state.json", files.json_bytes({"schema": SCHEMA, "step": step}))
         _publish(part, folder)
-        for old in sorted(path for path in folder.parent.glob("*") if path.name.isdecimal())[:-keep] if keep else []:
-            gone = old.with_name(old.name + files.PART)
-            os.replace(old, gone)
-            shutil.rmtree(gone)
+        _forget(run, keep)
     return folder
 
 
@@ -104,6 +103,17 @@ def finish(run: Path, checkpoint: Path) -> None:
         shutil.copytree(role, part / role.name, copy_function=_link)
     shutil.rmtree(final, ignore_errors=True)
     _publish(part, final)
+
+
+def _all(run: Path) -> list[Path]:
+    return sorted(path for path in (run / CHECKPOINTS).glob("*") if path.name.isdecimal())
+
+
+def _forget(run: Path, keep: int) -> None:
+    for old in _all(run)[:-keep] if keep else []:
+        gone = old.with_name(old.name + files.PART)
+        os.replace(old, gone)
+        shutil.rmtree(gone)
 
 
 def _save_network(cast: Cast, name: str, folder: Path, writes: bool) -> None:
@@ -160,3 +170,10 @@ def _link(source: str, target: str) -> str:
     except OSError:
         shutil.copyfile(source, target)
     return target
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of all files of a folder of weights and of their names: the same weights elsewhere are the same."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = [f"{path.relative_to(folder).as_posix()} {files.sha256(path)}\n" for path in paths]
+    return hashlib.sha256("".join(told).encode()).hexdigest()

@@ -11,11 +11,11 @@ from trajkit import files, latents, options, plugins, seeding
 from trajkit.camera import Camera
 from trajkit.clip import read_clip
 from trajkit.errors import TrajkitError
-from trajkit.members import caption_from_bytes, record_from_bytes, trajectory_from_bytes
+from trajkit.members import caption_from_bytes, trajectory_from_bytes
 from trajkit.scene import Scene
 from trajkit.trajectory import Scale, Trajectory
 
-from . import latentfile, stored
+from . import data, latentfile, stored
 from .card import Card
 
 CELLS = {"toy": 1, "wan": 8, "hunyuan": 16}  # pixels to a side of a latent's cell
@@ -31,7 +31,6 @@ class Request:
     cameras: Path | None = None
     clips: Path | None = None  # encoded ones, which bring text
     caption: str = ""
-    first_frame: bool = False
     frames: int | None = None
     count: int = 1
     fps: float = 16.0
@@ -59,8 +58,9 @@ def jobs(request: Request, card: Card) -> list[Job]:
     if named > 1 or (named == 0 and request.clips is None):
         remedy = "give one of --path, --cameras and --latents"
         raise TrajkitError("trajkit rollout", "the cameras are given twice" if named else "no cameras given", remedy)
-    if request.first_frame and request.clips is None:
-        raise TrajkitError("--first-frame", "no clip brings a first latent", "give --latents SHARDS")
+    if card.first_frame and request.clips is None:
+        problem = "was told each clip's first latent in training, and no clip brings one"
+        raise TrajkitError("CKPT", problem, "give --latents SHARDS")
     clips = stored.find([request.clips]) if request.clips is not None else []
     if clips and not named and request.count > len(clips):
         raise TrajkitError(f"--count {request.count}", f"{request.clips} holds {len(clips)} clips", "ask for fewer")
@@ -73,7 +73,7 @@ def _job(request: Request, card: Card, clips: Sequence[stored.Stored], number: i
         one = clips[number % len(clips)]
         held, caption, seen = _held(one, card)
         shape, text, path = held.header.latents[1:], held.text, one.key
-        first = held.latents[:1].float() if request.first_frame else None
+        first = held.latents[:1].float() if card.first_frame else None
     if len(shape) != 3:
         raise TrajkitError("CKPT", "its card names no size of latents", "give --latents SHARDS of the size")
     height, width = (side * CELLS.get(card.backbone, 1) for side in shape[1:])
@@ -96,21 +96,15 @@ def _job(request: Request, card: Card, clips: Sequence[stored.Stored], number: i
 
 def _held(one: stored.Stored, card: Card) -> tuple[latentfile.Latents, str, Trajectory]:
     """An encoded clip, its caption and its cameras. Raises TrajkitError where it is not what the network learned."""
-    members = one.read((latentfile.SUFFIX, "camera.npz", "json", "txt"))
-    if latentfile.SUFFIX not in members:
-        raise TrajkitError(one.where, "holds no latents", "run trajkit encode first")
-    held = latentfile.from_bytes(members[latentfile.SUFFIX], one.where)
-    told = {
-        "encoder": (held.header.encoder, card.encoder),
-        "latents": (held.header.latents[1:], tuple(card.latent)),
-    }
-    for name, (found, learned) in told.items():
-        if learned and found != learned:
-            problem = f"its {name} are of {found}, the network learned {learned}"
+    members = one.read((*data.NEEDED, "txt"))
+    held = data.latents_in(members, one.where)
+    found, learned = (held.header.encoder, held.header.latents[1:]), (card.encoder, card.latent)
+    for name, ours, theirs in zip(("encoder", "latents"), found, learned, strict=True):
+        if theirs and ours != theirs:
+            problem = f"its {name} are of {ours}, the network learned {theirs}"
             raise TrajkitError(one.where, problem, "encode the clip as those of the training were")
-    record = record_from_bytes(members["json"], f"{one.where}.json")
-    seen = trajectory_from_bytes(members["camera.npz"], one.where + CAMERAS, scale=record.scale)
-    return held, caption_from_bytes(members["txt"], one.where), seen
+    caption = caption_from_bytes(members.get("txt", b""), one.where)
+    return held, caption, data.posed(members, one.where)[1]
 
 
 def _read(path: Path) -> Trajectory:

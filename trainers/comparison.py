@@ -1,6 +1,7 @@
 """A picture of one clip: its frames, the commanded and the achieved path from above, and the errors frame by frame."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ from .achieved import Achieved
 from .evaluate import MOVES, frame_errors
 
 Array = np.ndarray
+FORMS = {
+    "rot_err_deg": "rotation {:.2f} deg",
+    "trans_err": "translation {:.1%}",
+    "direction_deg": "direction {:.1f} deg",
+    "cam_mc": "camera {:.3f}",
+}
 FOUND = (24, 105, 196)
 WIDTH, MARGIN, STILLS, STRIP, MAP, CHART = 1000, 20, 6, 120, 330, 150  # pixels
 SCALE = 2  # drawn so much larger, and scaled down
@@ -64,13 +71,14 @@ def comparison(
 
 def told(row: dict[str, Any]) -> str:
     """The row's figures in one line."""
-    seen = row["registered"]
     if row["failed"]:
         return f"failed: {row['registered_share']:.0%} of the frames registered"
-    figures = [("rotation", seen["rot_err_deg"], "{:.2f} deg"), ("direction", seen["direction_deg"], "{:.1f} deg")]
-    figures += [("translation", seen["trans_err"], "{:.1%}"), ("camera", seen["cam_mc"], "{:.3f}")]
-    parts = [f"{name} {form.format(value)}" for name, value, form in figures if value is not None]
-    return ", ".join([*parts, f"{row['registered_share']:.0%} registered"])
+    return f"{listed(row['registered'])}, {row['registered_share']:.0%} registered"
+
+
+def listed(errors: Mapping[str, Any]) -> str:
+    """The four errors, those that are defined."""
+    return ", ".join(form.format(errors[name]) for name, form in FORMS.items() if errors[name] is not None)
 
 
 def _reach(camera_to_world: Float64[Array, "n 4 4"]) -> float:

@@ -7,16 +7,15 @@ neither the number of threads nor that of ranks changes which samples a step see
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
-from torch import Tensor
+from jaxtyping import Float64, Int64
 
 from trajkit import seeding
 from trajkit.errors import TrajkitError
@@ -28,7 +27,7 @@ from trajkit.trajectory import Trajectory
 from . import latentfile
 from .batch import Batch
 from .cameras import Cameras, anchored
-from .latentfile import HEAD_BYTES, SUFFIX, Header
+from .latentfile import HEAD_BYTES, SUFFIX, Header, Latents
 from .stored import Stored, ahead, find
 
 Array = np.ndarray
@@ -48,14 +47,16 @@ class Facts:
     encoder: str
     text: Mapping[str, tuple[int, ...]]  # shapes of a clip's text, by name
     states: int  # of a teacher's path, for `ode`; 0 = none
+    pairs: str  # how that path was made, JSON
 
 
-class _Sample(NamedTuple):
-    key: str
-    latents: Tensor  # (F, C, H, W)
-    cameras: Cameras  # of a batch of one
-    text: dict[str, Tensor]
-    trajectory: Tensor | None
+class Share(TypedDict, total=False):
+    """What a rank takes of a step: `accumulate` micro-batches of `micro` clips, as do the other ranks of `world`."""
+
+    micro: Required[int]
+    accumulate: int
+    rank: int
+    world: int
 
 
 def facts(sources: Sequence[Path], *, only: Collection[str] | None = None, latents: int | None = None) -> Facts:
@@ -65,35 +66,31 @@ def facts(sources: Sequence[Path], *, only: Collection[str] | None = None, laten
     damaged header, and clips that differ in anything but the number of latents, or in that without `latents`.
     """
     clips = find(sources, only, NEEDED)
-    first, said = clips[0], None
-    for clip in clips:
-        said_here = _common(_header(clip), latents, clip.where)
-        said = said or said_here
-        for name, value in said_here.items():
+    said = _common(_header(clips[0]), latents, clips[0].where)
+    for clip in clips[1:]:
+        for name, value in _common(_header(clip), latents, clip.where).items():
             if value != said[name]:
-                problem = f"{name} {_shown(value)}, of clip {first.key} {_shown(said[name])}"
+                problem = f"{name} {_shown(value)}, of clip {clips[0].key} {_shown(said[name])}"
                 remedy = "encode all clips alike, or name alike ones with a list of keys"
                 raise TrajkitError(f"{clip.where}.{SUFFIX}", problem, remedy)
-    assert said is not None
-    shape = said["latents"]
-    return Facts(
-        clips=len(clips),
-        latents=shape[0],
-        latent=shape[1:],
-        frames=frame_count(shape[0]),
-        encoder=said["encoder"],
-        text=said["text"],
-        states=said["states"],
-    )
+    count, *shape = said.pop("latents")
+    return Facts(clips=len(clips), latents=count, latent=tuple(shape), frames=frame_count(count), **said)
 
 
 def _header(clip: Stored) -> Header:
-    if not clip.size(SUFFIX):
-        raise TrajkitError(
-            f"{clip.where}.{SUFFIX}", "no such file: the clip has no latents", "run trajkit encode first"
-        )
-    start = clip.read([SUFFIX], HEAD_BYTES)[SUFFIX]
+    start = _present(clip.read([SUFFIX], HEAD_BYTES), clip.where)
     return latentfile.header_of(start, clip.size(SUFFIX), f"{clip.where}.{SUFFIX}")
+
+
+def _present(contents: Mapping[str, bytes], where: str) -> bytes:
+    if SUFFIX not in contents:
+        raise TrajkitError(f"{where}.{SUFFIX}", "no such file: the clip has no latents", "run trajkit encode first")
+    return contents[SUFFIX]
+
+
+def latents_in(contents: Mapping[str, bytes], where: str) -> Latents:
+    """What is in the latent file among a clip's members. Raises TrajkitError where it is missing or damaged."""
+    return latentfile.from_bytes(_present(contents, where), f"{where}.{SUFFIX}")
 
 
 def _common(header: Header, latents: int | None, where: str) -> dict:
@@ -101,7 +98,7 @@ def _common(header: Header, latents: int | None, where: str) -> dict:
     if latents is not None and not 1 <= latents <= count:
         problem = f"{count} latents, {latents} are asked for"
         raise TrajkitError(f"{where}.{SUFFIX}", problem, "ask for fewer, or leave the clip out")
-    told = {"encoder": header.encoder, "text": header.text, "states": header.states}
+    told = {"encoder": header.encoder, "text": header.text, "states": header.states, "pairs": header.pairs}
     return {**told, "latents": (latents or count, *shape)}
 
 
@@ -118,7 +115,7 @@ def translation_scale(
     """
     reach = []
     for clip in find(sources, only, NEEDED)[:MEASURED]:
-        record, trajectory = _posed(clip, clip.read(["camera.npz", "json"]))
+        record, trajectory = posed(clip.read(["camera.npz", "json"]), clip.where)
         world_to_camera, _ = cameras_of(trajectory, record.frames, clip.where)
         centres = inverse(world_to_camera[:latents])[:, :3, 3]
         reach.append(float(np.linalg.norm(centres, axis=1).max()))
@@ -126,13 +123,13 @@ def translation_scale(
     return float(np.median(moving)) if moving else 1.0
 
 
-def _posed(clip: Stored, contents: Mapping[str, bytes]) -> tuple[Record, Trajectory]:
+def posed(contents: Mapping[str, bytes], where: str) -> tuple[Record, Trajectory]:
+    """A clip's json and its cameras. Raises TrajkitError where one is missing or damaged."""
     for suffix in ("camera.npz", "json"):
         if suffix not in contents:
-            raise TrajkitError(f"{clip.where}.{suffix}", "no such file", "make the clip again")
-    record = record_from_bytes(contents["json"], f"{clip.where}.json")
-    camera = trajectory_from_bytes(contents["camera.npz"], f"{clip.where}.camera.npz", scale=record.scale)
-    return record, camera
+            raise TrajkitError(f"{where}.{suffix}", "no such file", "make the clip again")
+    record = record_from_bytes(contents["json"], f"{where}.json")
+    return record, trajectory_from_bytes(contents["camera.npz"], f"{where}.camera.npz", scale=record.scale)
 
 
 def cameras_of(
@@ -164,26 +161,23 @@ def order(seed: int, epoch: int, clips: int) -> Int64[Array, " n"]:
     return seeding.generator(seed, "order", epoch).permutation(clips)
 
 
-def positions(
-    step: int, part: int, *, micro: int, accumulate: int = 1, rank: int = 0, world: int = 1
-) -> Int64[Array, " micro"]:
+def positions(step: int, part: int, **share: Unpack[Share]) -> Int64[Array, " micro"]:
     """The positions of micro-batch `part` of a step on a rank: step * G + (part * world + rank) * micro + 0, 1, ..."""
-    return step * world * accumulate * micro + (part * world + rank) * micro + np.arange(micro)
+    micro, world = share["micro"], share.get("world", 1)
+    first = step * share.get("accumulate", 1) * world + part * world + share.get("rank", 0)
+    return first * micro + np.arange(micro)
 
 
 def batches(
     sources: Sequence[Path],
     *,
     seed: int,
-    micro: int,
-    accumulate: int = 1,
-    rank: int = 0,
-    world: int = 1,
     start_step: int = 0,
     workers: int = 1,
     scale: float = 1.0,
     only: Collection[str] | None = None,
     latents: int | None = None,
+    **share: Unpack[Share],
 ) -> Iterator[Batch]:
     """The micro-batches of a rank from a step on, without end: `accumulate` of them are a step. On the CPU, float32.
 
@@ -195,59 +189,47 @@ def batches(
 
     def made(places: Int64[Array, " micro"]) -> Batch:
         chosen = [clips[order(seed, int(place) // len(clips), len(clips))[int(place) % len(clips)]] for place in places]
-        return _batch([_sample(clip, scale, like, latents) for clip in chosen], places)
+        parts = [sample(one.read(NEEDED), one.where, scale=scale, latents=latents, like=like) for one in chosen]
+        return replace(Batch.joined(parts), positions=torch.from_numpy(places))
 
-    share = {"micro": micro, "accumulate": accumulate, "rank": rank, "world": world}
-    asked = (
-        positions(step, part, **share) for step in itertools.count(start_step) for part in range(accumulate)
-    )  # fmt: skip
-    return _told(made, asked, workers)
+    steps, parts = itertools.count(start_step), range(share.get("accumulate", 1))
+    asked = (positions(step, part, **share) for step in steps for part in parts)
+    return _raised(ahead(made, asked, workers))
 
 
-def _told(made: Callable[[Array], Batch], asked: Iterator[Array], workers: int) -> Iterator[Batch]:
-    with closing(ahead(made, asked, workers)) as ready:
-        for one in ready:
+def _raised(results: Generator[Batch | TrajkitError, None, None]) -> Iterator[Batch]:
+    with closing(results):
+        for one in results:
             if isinstance(one, TrajkitError):
                 raise one
             yield one
 
 
-def _sample(clip: Stored, scale: float, like: Mapping, latents: int | None) -> _Sample:
-    contents = clip.read(NEEDED)
-    where, count = f"{clip.where}.{SUFFIX}", like["latents"][0]
-    if SUFFIX not in contents:
-        raise TrajkitError(where, "no such file: the clip has no latents", "run trajkit encode first")
-    found = latentfile.from_bytes(contents[SUFFIX], where)
-    record, trajectory = _posed(clip, contents)
+def sample(
+    contents: Mapping[str, bytes],
+    where: str,
+    *,
+    scale: float = 1.0,
+    latents: int | None = None,
+    like: Mapping[str, Any] | None = None,
+) -> Batch:
+    """A clip's members as a batch of one, as `batches` has them; `like` is what it must have in common with others.
+
+    Raises TrajkitError where a member is missing or damaged, or the latents are not those of the clip's video.
+    """
+    name, found = f"{where}.{SUFFIX}", latents_in(contents, where)
+    record, trajectory = posed(contents, where)
     if found.header.frames != record.frames or record.sha256.get("mp4", found.header.content) != found.header.content:
-        raise TrajkitError(where, "was made from another video than the clip's", latentfile.REMEDY)
-    if _common(found.header, latents, clip.where) != like:
-        raise TrajkitError(where, "is unlike the data set's first clip in shape, text or encoder", latentfile.REMEDY)
-    world_to_camera, K = (_float32(one[:count])[None] for one in cameras_of(trajectory, record.frames, clip.where))
+        raise TrajkitError(name, "was made from another video than the clip's", latentfile.REMEDY)
+    if like is not None and _common(found.header, latents, where) != like:
+        raise TrajkitError(name, "is unlike the data set's first clip in shape, text or encoder", latentfile.REMEDY)
+    world_to_camera, K = (torch.from_numpy(one[:latents])[None] for one in cameras_of(trajectory, record.frames, where))
     path = found.trajectory
-    return _Sample(
-        key=clip.key,
-        latents=found.latents[:count].float(),
-        cameras=anchored(Cameras(world_to_camera=world_to_camera, K=K), scale),
-        text={name: one.float() if one.is_floating_point() else one for name, one in found.text.items()},
-        trajectory=None if path is None else path[:, :count].float(),
-    )
-
-
-def _float32(array: Float64[Array, "*n"]) -> Float32[Tensor, "*n"]:
-    return torch.from_numpy(array).float()
-
-
-def _batch(samples: Sequence[_Sample], places: Int64[Array, " b"]) -> Batch:
-    paths = [one.trajectory for one in samples if one.trajectory is not None]
     return Batch(
-        keys=tuple(one.key for one in samples),
-        positions=torch.from_numpy(places),
-        latents=torch.stack([one.latents for one in samples]),
-        cameras=Cameras(
-            world_to_camera=torch.cat([one.cameras.world_to_camera for one in samples]),
-            K=torch.cat([one.cameras.K for one in samples]),
-        ),
-        text={name: torch.stack([one.text[name] for one in samples]) for name in samples[0].text},
-        trajectory=torch.stack(paths) if paths else None,
+        keys=(record.key,),
+        positions=torch.zeros(1, dtype=torch.int64),
+        latents=found.latents[None, :latents].float(),
+        cameras=anchored(Cameras(world_to_camera=world_to_camera, K=K), scale),
+        text={name: (one.float() if one.is_floating_point() else one)[None] for name, one in found.text.items()},
+        trajectory=None if path is None else path[None, :, :latents].float(),
     )

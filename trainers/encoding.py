@@ -6,7 +6,7 @@ clip. What a clip's file holds depends on nothing but the clip and the maker, so
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -148,21 +148,18 @@ def encode(plan: Plan, out: Path, maker: Maker, *, workers: int = 0) -> Iterator
 
 def _make(shard: Sequence[Source], number: int, staging: Path, maker: Maker, workers: int) -> list[Row]:
     """The ledger's rows of a shard, in its order, once all its latent files are there that can be made."""
-    todo = [source for source in shard if not _staged(staging, source.key).is_file()]
+    todo = [_stored(source) for source in shard if not _staged(staging, source.key).is_file()]
     failed: dict[str, TrajkitError] = {}
-    with closing(ahead(_preparing(maker), todo, workers)) as prepared:
-        for source, ready in zip(todo, prepared, strict=True):
+    prepare = lambda clip: maker.prepare(clip.where, clip.read(maker.needs))  # noqa: E731
+    with closing(ahead(prepare, todo, workers)) as prepared:
+        for clip, ready in zip(todo, prepared, strict=True):
             try:
                 if isinstance(ready, TrajkitError):
                     raise ready
-                files.write_bytes(_staged(staging, source.key), maker.finish(_where(source), ready))
+                files.write_bytes(_staged(staging, clip.key), maker.finish(clip.where, ready))
             except TrajkitError as error:
-                failed[source.key] = error
+                failed[clip.key] = error
     return [_row(source.key, number, maker, failed.get(source.key)) for source in shard]
-
-
-def _preparing(maker: Maker) -> Callable[[Source], Any]:
-    return lambda source: maker.prepare(_where(source), _stored(source).read(maker.needs))
 
 
 def _stored(source: Source) -> Stored:
@@ -170,16 +167,11 @@ def _stored(source: Source) -> Stored:
     return Stored(source.key, source.folder, members, source.folder.stat().st_size if source.elsewhere else 0)
 
 
-def _where(source: Source) -> str:
-    return f"{source.folder}{': ' if source.elsewhere else '/'}{source.key}"
-
-
 def _row(key: str, number: int, maker: Maker, error: TrajkitError | None) -> Row:
-    versions = {"trajkit": __version__}
+    shared: dict[str, Any] = {"key": key, "stage": maker.stage, "versions": {"trajkit": __version__}}
     if error is not None:
-        reason = f"{error.problem}; {error.remedy}"
-        return Row(key=key, stage=maker.stage, state="rejected", reason=reason, versions=versions)
-    return Row(key=key, stage=maker.stage, state="encoded", values={"shard": number}, versions=versions)
+        return Row(state="rejected", reason=f"{error.problem}; {error.remedy}", **shared)
+    return Row(state="encoded", values={"shard": number}, **shared)
 
 
 def _staged(staging: Path, key: str) -> Path:

@@ -89,13 +89,10 @@ def scale_of(commanded: Float64[Array, "n 4 4"], found: Achieved) -> float:
 def errors(commanded: Float64[Array, "n 4 4"], found: Achieved) -> dict[str, Any]:
     """registered, counted, still: each with the four errors and their published sums; None where none is defined."""
     later = np.arange(len(commanded)) > 0
-    scale = scale_of(commanded, found)
-    still = np.tile(np.eye(4), (len(commanded), 1, 1))
-    return {
-        "registered": _errors(frame_errors(commanded, found.camera_to_world, scale), later & found.registered),
-        "counted": _errors(frame_errors(commanded, found.camera_to_world, scale), later),
-        "still": _errors(frame_errors(commanded, still, 1.0), later),
-    }
+    moved = frame_errors(commanded, found.camera_to_world, scale_of(commanded, found))
+    still = frame_errors(commanded, np.tile(np.eye(4), (len(commanded), 1, 1)), 1.0)
+    used = {"registered": (moved, later & found.registered), "counted": (moved, later), "still": (still, later)}
+    return {view: _errors(*one) for view, one in used.items()}
 
 
 def frame_errors(

@@ -1,5 +1,6 @@
 """First guesses of all cameras and points of a video: from two views, frame by frame."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def starts(
     Incremental structure from motion (Snavely et al. 2006): five-point pose of the pair, P3P for the others, adjusted
     now and then. Frames that stay unplaced are as given. Raises TrajkitError without PoseLib.
     """
-    poselib = _poselib()
+    poselib = quality("poselib")
     lens = {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal, 0.0, 0.0]}
     yield poses, points
     for pair in _best_pairs(poselib, lens, seen, len(poses), focal):
@@ -130,10 +131,10 @@ def _triangulated(
     return points, sure
 
 
-def _poselib() -> Any:
+def quality(package: str) -> Any:
+    """A package of the extra `quality`. Raises TrajkitError where it is not installed."""
     try:
-        import poselib
+        return importlib.import_module(package)
     except ImportError:
-        problem = "need PoseLib, which is not installed"
-        raise TrajkitError("achieved cameras", problem, "pip install trajkit[quality]") from None
-    return poselib
+        remedy = "pip install trajkit[quality]"
+        raise TrajkitError("achieved cameras", f"need {package}, which is not installed", remedy) from None

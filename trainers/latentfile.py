@@ -35,6 +35,7 @@ class Header:
     frames: int  # of the video
     content: str  # SHA-256 of the video
     shapes: Mapping[str, tuple[int, ...]]  # of its tensors, by name
+    pairs: str = ""  # how its path of a teacher was made: a JSON object
 
     @property
     def latents(self) -> tuple[int, int, int, int]:
@@ -95,17 +96,18 @@ def header_of(start: bytes, size: int, where: object) -> Header:
         raise TrajkitError(where, f"has a header of {length} bytes, not up to {HEAD_BYTES}", REMEDY)
     try:
         entries = json.loads(start[tensor_file.LENGTH_BYTES : end])
-        told = entries.pop("__metadata__")
+        told = {"schema": "none", PATH: "", **entries.pop("__metadata__")}
         if told["schema"] != SCHEMA:
             raise TrajkitError(where, f"is of schema {told['schema']!r}, not {SCHEMA}", REMEDY)
-        shapes = _shapes(entries, size - end)
         if not re.fullmatch(r"[1-9][0-9]{0,8}", told["frames"]):
             raise ValueError(f"frames is {told['frames']!r}")
-        header = Header(encoder=told["encoder"], frames=int(told["frames"]), content=told["content"], shapes=shapes)
+        own = {"encoder": told["encoder"], "content": told["content"], "pairs": told[PATH]}
+        header = Header(**own, frames=int(told["frames"]), shapes=_shapes(entries, size - end))
+        _check(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise TrajkitError(where, f"damaged latent file ({said[:200]})", REMEDY) from None
-    return _fitting(header, where)
+    return header
 
 
 def _shapes(entries: Mapping[str, Mapping], data_bytes: int) -> dict[str, tuple[int, ...]]:
@@ -130,21 +132,19 @@ def _shapes(entries: Mapping[str, Mapping], data_bytes: int) -> dict[str, tuple[
     return shapes
 
 
-def _fitting(header: Header, where: object) -> Header:
+def _check(header: Header) -> None:
+    """Raises ValueError where the header contradicts itself."""
     shape, path = header.shapes.get(LATENTS, ()), header.shapes.get(PATH)
-    if not all(isinstance(told, str) for told in (header.encoder, header.content)):
-        raise TrajkitError(where, "damaged latent file (encoder and content are texts)", REMEDY)
+    if not all(isinstance(told, str) for told in (header.encoder, header.content, header.pairs)):
+        raise ValueError("its metadata are texts")
     try:
         wanted = latent_count(header.frames)
     except TrajkitError as error:
-        raise TrajkitError(where, f"{error.where}: {error.problem}", REMEDY) from None
+        raise ValueError(f"{error.where}: {error.problem}") from None
     if len(shape) != 4 or shape[0] != wanted:
-        raise TrajkitError(
-            where, f"latents of shape {shape} for {header.frames} frames, not ({wanted}, C, H, W)", REMEDY
-        )
+        raise ValueError(f"latents of shape {shape} for {header.frames} frames, not ({wanted}, C, H, W)")
     if path is not None and (len(path) != 5 or path[1:] != shape):
-        raise TrajkitError(where, f"a path of shape {path} to latents of {shape}", REMEDY)
-    return header
+        raise ValueError(f"a path of shape {path} to latents of {shape}")
 
 
 def from_bytes(content: bytes, where: object) -> Latents:

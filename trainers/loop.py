@@ -66,7 +66,7 @@ def train(job: Job, say: Callable[[str], None] = lambda line: None) -> Path:
     accumulate = share(options, state.num_processes)
     _settle(options, state)
     if state.is_main_process:
-        checkpoint.clear(job.out)
+        checkpoint.clear(job.out, options.keep)
     state.wait_for_everyone()
     done = checkpoint.latest(job.out)
     first = checkpoint.step_of(done) if done else 0

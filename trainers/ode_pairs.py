@@ -16,18 +16,15 @@ from torch import Tensor
 
 from trajkit import seeding
 from trajkit.errors import TrajkitError
-from trajkit.members import record_from_bytes, trajectory_from_bytes
 from trajkit.options import as_dict, option
 
-from . import flow, latentfile, tensor_file
+from . import data, flow, latentfile, tensor_file
 from .backbones import BackboneModule
 from .batch import Batch
-from .cameras import Cameras, anchored
-from .data import cameras_of
 from .guidance import guided_velocity
 from .latentfile import SUFFIX
 
-RECORD = "trajectory"  # metadata of a latent file: how its path was made, JSON
+LEARNED = ("shift", "timesteps", "first_frame")  # options that the stage has too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +82,7 @@ class Pairs:
     """
 
     stage = "pairs"
-    needs: Collection[str] = ("camera.npz", "json", SUFFIX)
+    needs: Collection[str] = data.NEEDED
 
     def __init__(
         self, load: Callable[[], BackboneModule], name: str, scale: float, options: Options, device: str = "cpu"
@@ -99,36 +96,36 @@ class Pairs:
 
     def prepare(self, where: str, contents: Mapping[str, bytes]) -> tuple[bytes, Batch]:
         """The latent file, and its clip as a batch of one. Raises TrajkitError where a member is missing or damaged."""
-        for suffix in self.needs:
-            if suffix not in contents:
-                raise TrajkitError(f"{where}.{suffix}", "no such file", "run trajkit encode first")
-        found = latentfile.from_bytes(contents[SUFFIX], f"{where}.{SUFFIX}")
-        record = record_from_bytes(contents["json"], f"{where}.json")
-        trajectory = trajectory_from_bytes(contents["camera.npz"], f"{where}.camera.npz", scale=record.scale)
-        world_to_camera, K = (torch.from_numpy(one)[None] for one in cameras_of(trajectory, record.frames, where))
-        batch = Batch(
-            keys=(record.key,),
-            positions=torch.zeros(1, dtype=torch.int64),
-            latents=found.latents[None].float(),
-            cameras=anchored(Cameras(world_to_camera=world_to_camera, K=K), self.scale),
-            text={name: (one.float() if one.is_floating_point() else one)[None] for name, one in found.text.items()},
-        )
-        return contents[SUFFIX], batch
+        return contents[SUFFIX], data.sample(contents, where, scale=self.scale)
 
     def finish(self, where: str, prepared: tuple[bytes, Batch]) -> bytes:
         """The latent file with the teacher's path. Raises TrajkitError where a state is not finite."""
         content, batch = prepared[0], prepared[1].to(self.device)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.options.precision == "bf16"):
             states = pairs(self.teacher, batch, noise_of(batch, self.options.seed), self.options)[0]
-        return extended(content, states, json.dumps(self.identity, sort_keys=True), f"{where}.{SUFFIX}")
+        return extended(content, states, self.identity, f"{where}.{SUFFIX}")
 
 
-def extended(content: bytes, states: Float[Tensor, "n f c h w"], told: str, where: object) -> bytes:
-    """A latent file's bytes with a path in the dtype of its latents, in place of one that it had."""
+def extended(content: bytes, states: Float[Tensor, "n f c h w"], made: Mapping[str, Any], where: object) -> bytes:
+    """A latent file's bytes with a path in the dtype of its latents, and how it was made, in place of one it had."""
     from safetensors.torch import load
 
     tensors = load(content)
     tensors[latentfile.PATH] = states.to("cpu", tensors[latentfile.LATENTS].dtype)
-    made = tensor_file.packed(tensors, {**tensor_file.metadata_of(content, where), RECORD: told})
-    latentfile.from_bytes(made, where)
-    return made
+    told = {**tensor_file.metadata_of(content, where), latentfile.PATH: json.dumps(made, sort_keys=True)}
+    packed = tensor_file.packed(tensors, told)
+    latentfile.from_bytes(packed, where)
+    return packed
+
+
+def check(made: str, options: Any) -> None:
+    """Raises TrajkitError unless paths that were `made` so (JSON) are those that the stage ode learns from."""
+    try:
+        said = {name: json.loads(made)[name] for name in LEARNED}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TrajkitError("clips", "do not say how their paths were made", "run trajkit pairs again") from None
+    for name, value in said.items():
+        asked = getattr(options, name)
+        if value != asked:
+            problem = f"their paths were made with {name} {value}, the stage has {asked}"
+            raise TrajkitError("clips", problem, f"give --set stage.{name}={value!r}, or make paths for the stage")

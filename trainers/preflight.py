@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from trajkit import files, options, plugins
 from trajkit.errors import TrajkitError, nearest
 
-from . import checkpoint, flow
+from . import checkpoint, flow, ode_pairs
 from .backbones import Conditioning
-from .card import NAME, Card, Solver, StageName, expect, read_card
+from .card import NAME, Card, StageName, expect, read_card
 from .data import Facts
 from .roles import Options, flag_of, with_average
 
@@ -58,6 +58,10 @@ def settle(stage: str, backbone: str, config: Path | None, assigned: Iterable[st
         layers.append((str(config), {name: read_toml(config).get(name, {}) for name in SECTIONS}))
     layers.append(("--set", _sections(assigned, classes)))
     merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    unknown = [] if config is None else sorted({*read_toml(config)} - {"train", *SECTIONS})
+    if unknown:
+        remedy = f"use {' or '.join(SECTIONS)}"
+        raise TrajkitError(config, f"{unknown[0]} is no section of options", remedy)
     for where, table in layers:
         for section, values in table.items():
             if section not in SECTIONS or not isinstance(values, dict):
@@ -132,15 +136,17 @@ def conditioning_of(asked: Conditioning | None, found: Mapping[str, Start], back
     """
     first = found["start"].card
     chosen: Conditioning = asked or (first.conditioning if first is not None else "prope")
-    for start in found.values():
-        card, where = start.card, f"--{start.flag} {start.source}"
-        if card is None:
-            continue
+    for where, card in _cards_of(found):
         if card.backbone != backbone:
             raise TrajkitError(where, f"is of backbone {card.backbone}", f"give --backbone {card.backbone}")
         if card.conditioning != chosen and not (stage == "finetune" and card.conditioning == "none"):
             raise TrajkitError(where, f"has conditioning {card.conditioning}", f"not {chosen}; they cannot be mixed")
     return chosen
+
+
+def _cards_of(found: Mapping[str, Start]) -> Iterator[tuple[str, Card]]:
+    """What to call each checkpoint that has a card, and the card."""
+    return ((f"--{one.flag} {one.source}", one.card) for one in found.values() if one.card is not None)
 
 
 def scale_of(found: Mapping[str, Start], asked: float) -> float:
@@ -156,32 +162,35 @@ def scale_of(found: Mapping[str, Start], asked: float) -> float:
     return asked or next(iter(known), 0.0)
 
 
-def check_clips(facts: Facts, found: Mapping[str, Start], stage: str, loop: Options) -> None:
-    """Raises TrajkitError where the clips are not what the checkpoints were trained on, or what the stage needs."""
+def check_clips(facts: Facts, found: Mapping[str, Start], stage: str, loop: Options, own: Any = None) -> None:
+    """Raises TrajkitError where the clips are not what the checkpoints were trained on, or what the stage needs.
+
+    `own` are the options of the stage; without them, neither a teacher's paths nor `first_frame` are checked.
+    """
     roles = plugins.load("stages", stage).ROLES
     if any(role.causal for role in roles.values()) and facts.latents % loop.chunk:
         problem = f"their {facts.latents} latents are no multiple of the chunk of {loop.chunk}"
         raise TrajkitError("clips", problem, f"give --set loop.latents={facts.latents // loop.chunk * loop.chunk}")
     if stage == "ode" and not facts.states:
         raise TrajkitError("clips", "hold no path of a teacher, which ode learns from", "run trajkit pairs first")
-    for start in found.values():
-        card, where = start.card, f"--{start.flag} {start.source}"
-        if card is None:
-            continue
-        size = slice(0, 1) if stage == "finetune" else slice(None)  # a fine-tune may change the picture's size
-        if card.latent and tuple(card.latent)[size] != tuple(facts.latent)[size]:
-            problem = f"was trained on latents of {_sized(card.latent)}, the clips have {_sized(facts.latent)}"
+    if stage == "ode" and own is not None:
+        ode_pairs.check(facts.pairs, own)
+    size = slice(0, 1) if stage == "finetune" else slice(None)  # a fine-tune may change the picture's size
+    for where, card in _cards_of(found):
+        learned, held = ("x".join(map(str, one)) for one in (card.latent, facts.latent))
+        if card.latent and card.latent[size] != facts.latent[size]:
+            problem = f"was trained on latents of {learned}, the clips have {held}"
             raise TrajkitError(where, problem, "encode the clips for it")
         if card.encoder not in ("", facts.encoder):
             problem = f"was trained on latents of {card.encoder}, the clips have those of {facts.encoder}"
             raise TrajkitError(where, problem, "encode the clips for it")
+        told = getattr(own, "first_frame", card.first_frame)
+        if stage != "finetune" and card.stage != "none" and card.first_frame != told:
+            problem = f"was {'' if card.first_frame else 'not '}told each clip's first latent"
+            raise TrajkitError(where, problem, f"give --set stage.first_frame={str(card.first_frame).lower()}")
         if card.stage not in ("none", "finetune") and card.chunk != loop.chunk:
             problem = f"was trained on chunks of {card.chunk} latents, not {loop.chunk}"
             raise TrajkitError(where, problem, f"give --set loop.chunk={card.chunk}")
-
-
-def _sized(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def cards(
@@ -189,36 +198,31 @@ def cards(
 ) -> dict[str, Card]:
     """The card of each role that is saved; `template` has what they share."""
     made = {}
+    versions = {name: importlib.metadata.version(name) for name in ("diffusers", "torch")}  # what shapes the weights
     for name, role in roles.items():
         if role.kind == "frozen":
             continue
         followed = flag_of(roles, name) == "start"  # a critic stays what it was: a bidirectional network
         few = followed and stage in FEW_STEPS
-        timesteps = flow.timesteps_of(getattr(own, "timesteps", "1000 750 500 250")) if few else ()
-        solver: Solver = "consistency" if few else "euler"
         made[name] = Card(
             stage=stage if followed else "finetune",  # type: ignore[arg-type]
             chunk=loop.chunk,
-            solver=solver,
-            timesteps=timesteps,
+            solver="consistency" if few else "euler",
+            timesteps=flow.timesteps_of(getattr(own, "timesteps", "1000 750 500 250")) if few else (),
             shift=getattr(own, "shift", 1.0),
-            versions=versions(),
+            first_frame=getattr(own, "first_frame", False),
+            versions=versions,
             **template,
         )
     return made
 
 
-def versions() -> dict[str, str]:
-    """Of everything that shapes the weights."""
-    return {name: importlib.metadata.version(name) for name in ("diffusers", "torch")}
-
-
 def keep_record(out: Path, record: Mapping[str, Table], *, write: bool) -> None:
     """Writes OUT/train.toml. Raises TrajkitError where the run in OUT began with other options."""
     path = out / RECORD
-    before = read_toml(path) if path.exists() else None
-    for section, table in record.items() if before is not None else ():
-        was = before.get(section, {}) if before is not None else {}
+    before = read_toml(path) if path.exists() else record
+    for section, table in record.items():
+        was = before.get(section, {})
         for key in sorted({*table, *was} - FREE):
             if _plain(table.get(key)) != _plain(was.get(key)):
                 problem = f"the run began with {section}.{key} = {was.get(key)}, not {table.get(key)}"

@@ -186,7 +186,8 @@ def _shard(network: BackboneModule, precision: str) -> None:
     for module in network.modules():
         if isinstance(module, nn.Linear) and module.weight.numel() >= SHARDED_PARAMETERS:
             fully_shard(module, mp_policy=layers)
-    fully_shard(network, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+    # reshard: the root keeps whole weights after a pass, by default, and a pass without backward would leave them stale
+    fully_shard(network, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False), reshard_after_forward=True)
     register_fsdp_forward_method(network, "velocity")
 
 

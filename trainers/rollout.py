@@ -20,7 +20,7 @@ from . import flow
 from .attention import Cache
 from .backbones import BackboneModule, Text
 from .batch import Draws
-from .cameras import Cameras, inverse_pose
+from .cameras import Cameras
 from .card import Card, Solver
 from .guidance import null_text
 
@@ -134,7 +134,6 @@ class Rollout:
         self.backbone, self.sampling, self.shape, self.draws = backbone, sampling, shape, draws
         self.first, self.translation_scale, self.name = first, translation_scale, name
         self.chunks = 0  # made so far
-        self._origin: Tensor | None = None  # camera_to_world (B, 1, 4, 4) of the first camera
         self._pending: tuple[Tensor, Cameras] | None = None  # the chunk that is not yet in the cache
         past = window - backbone.chunk
         fresh = lambda: backbone.cache(past, *shape[1:], sink=sink) if window else None  # noqa: E731 - one per branch
@@ -181,13 +180,11 @@ class Rollout:
         self._pending = None
 
     def _begun(self, cameras: Cameras) -> tuple[Cameras, _Noise]:
-        """The cameras in the world of the first one, and this chunk's noise."""
+        """The cameras with translations divided by the scale, and this chunk's noise."""
         if self.chunk and len(cameras) != self.chunk:
             problem = f"{len(cameras)} cameras for a chunk of {self.chunk} latents"
             raise TrajkitError("rollout", problem, "give one camera per latent")
-        if self._origin is None:
-            self._origin = inverse_pose(cameras.world_to_camera[:, :1])
-        w2c = cameras.world_to_camera @ self._origin
+        w2c = cameras.world_to_camera.clone()
         w2c[..., :3, 3] /= self.translation_scale
         noise = _Noise(self.draws, f"{self.name} chunk {self.chunks}", (len(cameras), *self.shape))
         return replace(cameras, world_to_camera=w2c), noise

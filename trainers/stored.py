@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from trajkit import tar
 from trajkit.clip import clip_keys, member
 from trajkit.errors import TrajkitError
+from trajkit.ledger import Ledger
 from trajkit.members import SUFFIXES
 from trajkit.shard_plan import PLAN, read_plan, shard_path
 from trajkit.shards import open_shard, read_members
@@ -61,14 +62,18 @@ def find(
 ) -> list[Stored]:
     """The finished clips of all sources (or those in `only`), sorted by key, and where those members of theirs lie.
 
-    Raises TrajkitError for sources without clips, a shard that is not done, a key that occurs twice, and for a key in
-    `only` that no source holds.
+    Raises TrajkitError for sources without clips, a shard that is not done, a key that occurs twice, a clip that the
+    ledger beside it does not accept, and for a key in `only` that no source holds.
     """
     found: dict[str, Stored] = {}
     for source in sources:
-        for clip in _clips(Path(source), suffixes):
+        refused = _refused(source if source.is_dir() else source.parent)
+        for clip in _clips(source, suffixes):
             if only is not None and clip.key not in only:
                 continue
+            if clip.key in refused:
+                remedy = "list the clips to use, one key a line, as trajkit filter does in filter/accepted.txt"
+                raise TrajkitError(clip.where, f"is {refused[clip.key]} by its ledger", remedy)
             if clip.key in found:
                 problem = f"clip {clip.key} is also in {found[clip.key].home}"
                 raise TrajkitError(clip.home, problem, "give each clip once")
@@ -81,6 +86,16 @@ def find(
     if not found:
         raise TrajkitError(where, "no finished clips", "give folders of shards or clips that are done, or tars")
     return [found[key] for key in sorted(found)]
+
+
+def _refused(folder: Path) -> dict[str, str]:
+    """What `trajkit filter` called the clips of a folder that it did not accept, and why."""
+    import polars as pl
+
+    rows = Ledger(folder).scan().filter(pl.col("stage") == "filter").collect()
+    newest = rows.filter(pl.col("attempt") == pl.col("attempt").max(), pl.col("state") != "accepted")
+    told = newest.unique("key", keep="first").select("key", "state", "reason").iter_rows()
+    return {key: f"{state} ({reason})" for key, state, reason in told}
 
 
 def _clips(source: Path, suffixes: Collection[str]) -> Iterator[Stored]:

@@ -66,12 +66,9 @@ def _lines_until(path: Path, step: int) -> list[str]:
 def _tracker(name: str, run: Path) -> Any:
     if name == "none":
         return None
-    from accelerate import tracking
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    title = run.resolve().name
-    if name == "tensorboard":
-        made: Any = tracking.TensorBoardTracker("tensorboard", run)
-    else:
-        made = {"wandb": tracking.WandBTracker, "trackio": tracking.TrackioTracker}[name](title)
+    told = (name, run) if name == "tensorboard" else (run.resolve().name,)
+    made: Any = LOGGER_TYPE_TO_CLASS[name](*told)
     made.start()
     return made

@@ -88,7 +88,7 @@ def cases(folder: Path) -> list[Case]:
         "points: pan": panning(),
         "points: orbit": orbiting(),
     }
-    return found + [Case(kind, path, tracked.tracks(path, noise_px=0.2)) for kind, path in simple.items()]
+    return found + [Case(kind, path, tracked.tracks(path, points=900, noise_px=0.2)) for kind, path in simple.items()]
 
 
 def draw(case: Case, claimed: Trajectory, rng: np.random.Generator) -> Trial:

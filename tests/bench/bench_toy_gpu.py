@@ -1,20 +1,20 @@
-"""Whether a toy network trained on toy rooms follows the commanded camera, beside one trained without cameras.
+"""Whether a toy network that is told a picture and a path follows the path, beside one that is told the picture alone.
 
-    python tests/bench/bench_toy_gpu.py OUT [--minutes 4] [--rooms 80] [--size 64]
+    python tests/bench/bench_toy_gpu.py OUT [--minutes 20] [--rooms 160] [--conditionings "prope none"]
 
-Rooms and paths are drawn from fixed seeds; clips are 12 pictures from moving cameras, exactly rendered (on all cores).
-Both networks (22 million parameters, patches of 8) are trained from the same weights on the same clips by `finetune`
-through the loop, for equal numbers of minutes. Then they make clips for the paths of rooms that no training saw, from
-the same noise, and `trajkit evaluate` says how far the achieved cameras are from the commanded ones. The true renders
-of those paths are evaluated as well: no network can be told to be better than that.
+Rooms and paths are drawn from fixed seeds and exactly rendered on all cores, while training is under way. The networks
+start from the same weights and take turns at `finetune`'s steps: the same clips, the same noise, equally many steps. In
+the end they make clips for the paths of rooms that no training saw, from the same noise, told the first picture; and
+`trajkit evaluate` says how far the achieved cameras are from the commanded ones. The true renders of those paths are
+evaluated as well: no network can be told to be better than that. Lines are JSON; OUT/toy_frames.png has for each path
+the truth and what each network makes of it, new every `--every` minutes. On a CPU: `--network`, `--size`, `--clips`.
 """
 
 import argparse
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +25,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from trajkit import options as options_
 from trajkit import se3, seeding
 from trajkit.camera import Camera
+from trajkit.fidelity import psnr_of
 from trajkit.scenes import toy as toy_scenes
 from trajkit.trainers import comparison, evaluate, flow, loop, preflight, roles
 from trajkit.trainers.achieved import estimate
@@ -36,39 +38,29 @@ from trajkit.trainers.cameras import Cameras, anchored
 from trajkit.trainers.rollout import Sampling, bidirectional
 from trajkit.trainers.stages import finetune
 
-FRAMES, FOV_DEG, SEED = 12, 60.0, 0
+FOV_DEG, SEED = 60.0, 0
+YAW_DEG, PITCH_DEG, STEP_M = 3.5, 0.8, (0.12, 0.04, 0.12)  # largest, a frame: walks, trucks, arcs and turns
 CLEAR_M = 0.45  # cameras stay so far from every surface
 HELD_OUT = 100_000  # seed of the first room that no training sees
+MIRROR = np.diag([-1.0, 1, 1, 1])
+SHOWN, GROUP = 4, 16  # paths in the picture; clips made at a time
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def room(seed: int, *, clips: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (clips, F, h, w, 3) uint8 and camera_to_world (clips, F, 4, 4) of one room."""
+def room(seed: int, clips: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (clips, F, h, w, 3) uint8 and camera_to_world (clips, F, 4, 4) of one room, at a steady pace each."""
     scene = next(iter(toy_scenes.scenes(None, toy_scenes.Options(seed=seed))))
     world, lens = toy_scenes.world(scene), Camera.from_fov(size, size, FOV_DEG)
     rng, pictures, poses = seeding.generator(seed, "bench paths"), [], []
     while len(poses) < clips:
-        path = drawn_path(scene.seen.camera_to_world[rng.integers(len(scene.seen))], rng)
+        start = scene.seen.camera_to_world[rng.integers(len(scene.seen))]
+        yaw, pitch = rng.uniform(-YAW_DEG, YAW_DEG), rng.uniform(-PITCH_DEG, PITCH_DEG)
+        twist = np.array([*(rng.uniform(-1, 1, 3) * STEP_M), np.radians(pitch), np.radians(yaw), 0.0])
+        path = start @ se3.exp(np.arange(frames)[:, None] * twist)
         if world.distance(path[:, :3, 3]).min() > CLEAR_M:
-            frames = world.frames(path, iter([lens] * FRAMES), 2)
-            pictures.append(np.stack([one.rgb for one in frames]))
+            pictures.append(np.stack([one.rgb for one in world.frames(path, iter([lens] * frames), 2)]))
             poses.append(path)
     return np.stack(pictures), np.stack(poses)
-
-
-def drawn_path(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A steady turn of up to 3.5 degrees a frame with a steady step of up to 17 cm: walks, trucks, arcs and turns."""
-    yaw, pitch = rng.uniform(-3.5, 3.5), rng.uniform(-0.8, 0.8)
-    step = rng.uniform(-1, 1, 3) * (0.12, 0.04, 0.12)
-    twist = np.array([*step, np.radians(pitch), np.radians(yaw), 0.0])
-    return start @ se3.exp(np.arange(FRAMES)[:, None] * twist)
-
-
-def rendered(first: int, rooms: int, clips: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """All clips of several rooms."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        made = list(pool.map(partial(room, clips=clips, size=size), range(first, first + rooms)))
-    return np.concatenate([one[0] for one in made]), np.concatenate([one[1] for one in made])
 
 
 def cameras_of(poses: np.ndarray, scale: float) -> Cameras:
@@ -79,80 +71,128 @@ def cameras_of(poses: np.ndarray, scale: float) -> Cameras:
     return anchored(Cameras(world_to_camera=world_to_camera, K=K), scale)
 
 
-class Clips:
-    """The training set on the GPU, and its endless order."""
+def latents_of(pictures: np.ndarray) -> torch.Tensor:
+    """(n, F, 3, h, w) in -1 .. 1."""
+    return torch.from_numpy(pictures).to(DEVICE).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
 
-    def __init__(self, pictures: np.ndarray, poses: np.ndarray, scale: float) -> None:
-        self.pictures = torch.from_numpy(pictures).to(DEVICE)
-        self.cameras = cameras_of(poses, scale).to(DEVICE)
+
+class Clips:
+    """The training set, which grows as rooms are done, and its endless order."""
+
+    def __init__(self, rooms: list[Future[tuple[np.ndarray, np.ndarray]]]) -> None:
+        self.coming, self.rooms, self.scale = rooms, [], 0.0
+
+    def grow(self, least: int = 0) -> None:
+        """Takes the rooms that are done by now; waits for the first `least`."""
+        done = [one for place, one in enumerate(self.coming) if place < least or one.done()]
+        self.coming = [one for one in self.coming if one not in done]
+        self.rooms += [one.result() for one in done]
+        self.scale = self.scale or scale_of(np.concatenate([poses for _, poses in self.rooms]))
 
     def batch(self, step: int, clips: int) -> Batch:
-        """The clips of a step."""
-        chosen = torch.from_numpy(seeding.generator(SEED, "order", step).integers(len(self.pictures), size=clips))
-        chosen = chosen.to(DEVICE)
-        w2c, K = self.cameras.world_to_camera[chosen], self.cameras.K[chosen]
+        """The clips of a step; half of them run backwards, half are seen in a mirror."""
+        rng = seeding.generator(SEED, "order", step)
+        places = [(rng.integers(len(self.rooms)), rng.integers(len(self.rooms[0][1]))) for _ in range(clips)]
+        pictures, poses = (np.stack([self.rooms[place][kind][clip] for place, clip in places]) for kind in (0, 1))
+        back, mirrored = rng.random((2, clips)) < 0.5
+        pictures[back], poses[back] = pictures[back, ::-1], poses[back, ::-1]
+        pictures[mirrored], poses[mirrored] = pictures[mirrored, :, :, ::-1], MIRROR @ poses[mirrored] @ MIRROR
         return Batch(
             keys=("toy",) * clips,
             positions=torch.arange(step * clips, (step + 1) * clips),
-            latents=self.pictures[chosen].permute(0, 1, 4, 2, 3).float() / 127.5 - 1,
-            cameras=Cameras(world_to_camera=w2c, K=K),
+            latents=latents_of(pictures),
+            cameras=cameras_of(poses, self.scale).to(DEVICE),
             text=toy.null_text(clips, DEVICE),
         )
 
 
-def trained(conditioning: Any, clips: Clips, given: argparse.Namespace) -> Any:
-    """The average of the student's weights after the given minutes, through the loop's own steps."""
-    options = roles.Options(
-        clips=given.clips, micro=given.clips, lr=given.lr, warmup=200, beta2=0.99, ema=0.999, ema_start=200,
-        checkpointing=False, deterministic=False, precision="bf16" if DEVICE == "cuda" else "float32",
-    )  # fmt: skip
-    own = finetune.Options(shift=given.shift, levels="logit-normal")
-    kinds = preflight.roles_of("finetune", options)
+def scale_of(poses: np.ndarray) -> float:
+    """How far the paths get from their first frame, on average."""
+    return float(np.linalg.norm((se3.inverse(poses[:, 0]) @ poses[:, -1])[:, :3, 3], axis=-1).mean())
 
-    def load(name: str, dtype: torch.dtype) -> Any:
-        size = {"heads": 2, "head_dim": 24, "layers": 2, "ffn": 32} if given.tiny else {}
-        made = toy.Backbone.random(toy.Options(seed=SEED, **size), conditioning).to(dtype)
-        if DEVICE == "cuda":
-            made.compile_blocks()
-        return made
 
-    cast = roles.make(kinds, load, options, torch.device(DEVICE))
-    job: Any = SimpleNamespace(stage=finetune, stage_options=own, options=options, seed=SEED)
-    begun, step, seen = time.perf_counter(), 0, []
-    while (spent := time.perf_counter() - begun) < 60 * given.minutes:
-        losses, _ = loop.forward_backward(job, cast, [clips.batch(step, given.clips)], step)
-        roles.set_rates(cast, step, options)
-        late = min(1.0, (1 - spent / 60 / given.minutes) / 0.3)  # the rate falls to 0 over the last 30 %
-        for optimizer in cast.optimizers["student"]:
+class Student:
+    """A network that is trained by `finetune` through the loop's own steps, and the average of its weights."""
+
+    def __init__(self, conditioning: Any, given: argparse.Namespace) -> None:
+        self.options = roles.Options(
+            clips=given.clips, micro=given.clips, optimizer="muon", lr=given.lr, warmup=100, beta2=0.99, ema=0.99,
+            ema_start=100,
+            checkpointing=False, deterministic=False, compile=True, precision="bf16" if DEVICE == "cuda" else "float32",
+        )  # fmt: skip
+        size = options_.parse(toy.Options, given.network, where="--network")
+
+        def load(name: str, dtype: torch.dtype) -> Any:
+            return toy.Backbone.random(size, conditioning).to(dtype)
+
+        self.cast = roles.make(preflight.roles_of("finetune", self.options), load, self.options, torch.device(DEVICE))
+        own = finetune.Options(
+            shift=given.shift, levels="logit-normal", text_dropout=0.0, camera_dropout=0.0, first_frame=True
+        )
+        self.job: Any = SimpleNamespace(stage=finetune, stage_options=own, options=self.options, seed=SEED)
+
+    def step(self, batch: Batch, step: int, share: float) -> float:
+        """The loss of a step at a share of the learning rate."""
+        losses, _ = loop.forward_backward(self.job, self.cast, [batch], step)
+        if not np.isfinite(losses["student"]):
+            raise SystemExit(f"step {step}: the loss is {losses['student']}; lower --lr")
+        roles.set_rates(self.cast, step, self.options)
+        for optimizer in self.cast.optimizers["student"]:
             for group in optimizer.param_groups:
-                group["lr"] *= late
+                group["lr"] *= share
             optimizer.step()
-        roles.update_averages(cast, {"student"}, step, options)
-        seen.append(losses["student"])
+        roles.update_averages(self.cast, {"student"}, step, self.options)
+        return losses["student"]
+
+    @torch.no_grad()
+    def made(self, truth: np.ndarray, poses: np.ndarray, scale: float, given: argparse.Namespace) -> np.ndarray:
+        """Pictures (n, F, h, w, 3) that the average makes for the paths, as `trajkit rollout --first-frame` would."""
+        sampling = Sampling(sigmas=tuple(flow.grid(given.sampling_steps, given.shift).tolist()))
+        parts = []
+        for start in range(0, len(poses), GROUP):
+            known = latents_of(truth[start : start + GROUP, :1])
+            count = len(known)
+            draws = Draws(seed=SEED, positions=torch.arange(start, start + count), device=DEVICE)
+            told = {"shape": tuple(known.shape[2:]), "draws": draws, "first": known, "translation_scale": scale}
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
+                some, text = cameras_of(poses[start : start + GROUP], 1.0).to(DEVICE), toy.null_text(count, DEVICE)
+                latents = bidirectional(self.cast.networks[roles.AVERAGE], sampling, some, text, **told)
+            pixels = ((latents.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+            parts.append(pixels.permute(0, 1, 3, 4, 2).cpu().numpy())
+        return np.concatenate(parts)
+
+
+def trained(
+    students: dict[str, Student],
+    clips: Clips,
+    held: tuple[np.ndarray, np.ndarray],
+    begun: float,
+    given: argparse.Namespace,
+) -> None:
+    """Steps of all students in turn until the time is up; the rate falls to 0 over the last 30 %."""
+    first, step, shown, losses = time.perf_counter(), 0, 0.0, {name: [] for name in students}
+    length, some = 60 * given.minutes - (first - begun), [one[:: max(1, len(one) // SHOWN)][:SHOWN] for one in held]
+    while (spent := time.perf_counter() - first) < length:
+        clips.grow()
+        batch = clips.batch(step, given.clips)
+        for name, student in students.items():
+            losses[name].append(student.step(batch, step, min(1.0, (1 - spent / length) / 0.3)))
         step += 1
-        if step % 500 == 0:
-            print(f"{conditioning} step {step} loss {np.mean(seen[-500:]):.4f} {spent:.0f} s", flush=True)
-    print(json.dumps({"trained": conditioning, "steps": step, "clips_seen": step * given.clips,
-                      "loss": round(float(np.mean(seen[-500:])), 4)}), flush=True)  # fmt: skip
-    return cast.networks[roles.AVERAGE].eval()
+        if step == 1 or time.perf_counter() - first - shown > 60 * given.every:
+            shown = time.perf_counter() - first
+            rows = {name: student.made(*some, clips.scale, given) for name, student in students.items()}
+            sheet({"truth": some[0], **rows}, given.out / "toy_frames.png")
+            report = {"step": step, "seconds": round(shown), "rooms": len(clips.rooms)}
+            for name, pictures in rows.items():
+                loss = round(float(np.mean(losses[name][-200:])), 4)
+                report[name] = {"loss": loss, "last_frame_psnr_db": likeness(some[0], pictures)}
+            print(json.dumps(report), flush=True)
+    print(json.dumps({"trained": list(students), "steps": step, "clips_seen": step * given.clips}), flush=True)
 
 
-@torch.no_grad()
-def made(network: Any, poses: np.ndarray, scale: float, size: int, given: argparse.Namespace) -> np.ndarray:
-    """Pictures (n, F, h, w, 3) that the network makes for the paths, as `trajkit rollout` would."""
-    follows = network.conditioning != "none"
-    sigmas = tuple(flow.grid(given.sampling_steps, given.shift).tolist())
-    sampling = Sampling(sigmas=sigmas, guidance=given.guidance if follows else 1.0, drops="cameras")
-    parts = []
-    for start in range(0, len(poses), 32):
-        some = cameras_of(poses[start : start + 32], 1.0).to(DEVICE)
-        count = len(some.world_to_camera)
-        draws = Draws(seed=SEED, positions=torch.arange(start, start + count), device=DEVICE)
-        told = {"shape": (3, size, size), "draws": draws, "translation_scale": scale}
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-            latents = bidirectional(network, sampling, some, toy.null_text(count, DEVICE), **told)
-        parts.append(((latents.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy())
-    return np.concatenate(parts)
+def likeness(truth: np.ndarray, pictures: np.ndarray) -> float:
+    """Mean PSNR (dB) of the clips' last frames."""
+    return round(float(np.mean([psnr_of(a[-1] / 255, b[-1] / 255) for a, b in zip(truth, pictures, strict=True)])), 2)
 
 
 def judged(pictures: np.ndarray, poses: np.ndarray, name: str = "") -> tuple[dict[str, Any], Any]:
@@ -177,74 +217,74 @@ def told(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"clips": len(rows), "failed": sum(row["failed"] for row in rows), "registered_share": share, **means}
 
 
-def picture(clips: dict[str, np.ndarray], shown: list[int], out: Path) -> None:
-    """Rows of frames: for each path the true render, with cameras, without."""
+def sheet(clips: dict[str, np.ndarray], out: Path) -> None:
+    """For each path a row of frames from each of the clips; the file is whole at any time."""
     from PIL import Image
 
     rows = []
-    for number in shown:
+    for number in range(len(next(iter(clips.values())))):
         for pictures in clips.values():
-            frames = pictures[number][:: max(1, FRAMES // 6)]
-            rows.append(
-                np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0)), constant_values=255) for one in frames], 1)
-            )
+            framed = np.pad(pictures[number], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+            rows.append(np.concatenate(list(framed), 1))
         rows.append(np.full((8, rows[-1].shape[1], 3), 255, np.uint8))
-    sheet = Image.fromarray(np.concatenate(rows))
-    sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.BICUBIC).save(out)
+    image = Image.fromarray(np.concatenate(rows))
+    image.save(out.with_suffix(".part"), "png")
+    out.with_suffix(".part").replace(out)
 
 
-def compared(clips: dict[str, np.ndarray], poses: np.ndarray, out: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every clip by model; and `trajkit evaluate`'s picture of some."""
+def compared(clips: dict[str, np.ndarray], poses: np.ndarray, pool: Any, out: Path) -> dict[str, dict[str, Any]]:
+    """`evaluate`'s means by model, printed; every clip's row in a file, and `trajkit evaluate`'s picture of two."""
     results = {}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for name, pictures in clips.items():
-            both = list(pool.map(judged, pictures, poses, [f"{name} {number}" for number in range(len(poses))]))
-            results[name] = [row for row, _ in both]
-            print(json.dumps({"model": name, **told(results[name])}), flush=True)
-            for number in range(2):
-                row, found = both[number]
-                drawn = comparison.comparison(
-                    row, se3.inverse(poses[number][0]) @ poses[number], found, pictures[number]
-                )
-                (out / f"{name}-{number}.png").write_bytes(drawn)
+    for name, pictures in clips.items():
+        both = list(pool.map(judged, pictures, poses, [f"{name} {number}" for number in range(len(poses))]))
+        (out / f"{name}.json").write_text(json.dumps([row for row, _ in both]))
+        results[name] = told([row for row, _ in both])
+        print(json.dumps({"model": name, "psnr_db": likeness(clips["truth"], pictures), **results[name]}), flush=True)
+        for number in range(2):
+            path = se3.inverse(poses[number][0]) @ poses[number]
+            drawn = comparison.comparison(*(both[number][0], path, both[number][1]), pictures[number])
+            (out / f"{name}-{number}.png").write_bytes(drawn)
     return results
 
 
 def main() -> None:
-    """Renders, trains twice, rolls out, evaluates; prints JSON lines and writes pictures into OUT."""
+    """Renders and trains at the same time, makes clips, evaluates; prints JSON lines and writes pictures into OUT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--rooms", type=int, default=80)
-    parser.add_argument("--per-room", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=20.0, help="until training ends, since the start")
+    parser.add_argument("--every", type=float, default=2.0, help="minutes between pictures")
+    parser.add_argument("--conditionings", default="prope none")
+    parser.add_argument("--network", default="", help="size, as of random:; layers=6,heads=4,...")
+    parser.add_argument("--rooms", type=int, default=160)
+    parser.add_argument("--per-room", type=int, default=60)
     parser.add_argument("--held-out", type=int, default=12, help="rooms, 4 paths each")
+    parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--clips", type=int, default=64, help="per step")
-    parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--shift", type=float, default=3.0)
-    parser.add_argument("--guidance", type=float, default=2.0, help="away from the prediction without cameras")
-    parser.add_argument("--sampling-steps", type=int, default=50)
-    parser.add_argument("--tiny", action="store_true", help="a small network, to try the script")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--shift", type=float, default=8.0)
+    parser.add_argument("--sampling-steps", type=int, default=25)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    room(SEED, clips=1, size=given.size)  # compiles the ray caster once, for all processes
-    pictures, poses = rendered(SEED, given.rooms, given.per_room, given.size)
-    truth, paths = rendered(HELD_OUT, given.held_out, 4, given.size)
-    print(json.dumps({"rendered": len(poses), "seconds": round(time.perf_counter() - begun)}), flush=True)
-    moved = se3.inverse(poses[:, 0]) @ poses[:, -1]
-    scale = float(np.linalg.norm(moved[:, :3, 3], axis=-1).mean())
-    clips = Clips(pictures, poses, scale)
-    shown = {"truth": truth}
-    for conditioning in ("prope", "none"):
-        network = trained(conditioning, clips, given)
-        shown[conditioning] = made(network, paths, scale, given.size, given)
-        picture(shown, list(range(0, len(paths), max(1, len(paths) // 4))), given.out / "toy_frames.png")
-    results = compared(shown, paths, given.out)
-    (given.out / "toy.json").write_text(json.dumps(results))
-    with_cameras, without = (told(results[name])["counted"] for name in ("prope", "none"))
-    ratios = {name: round(with_cameras[name] / without[name], 3) for name in evaluate.ERRORS}
-    print(json.dumps({"error with cameras over error without": ratios}))
+    room(SEED, 1, 2, given.size)  # compiles the ray caster once, for all processes
+    workers = max(1, (os.cpu_count() or 1) - 2)  # what is left feeds the GPU
+    with ProcessPoolExecutor(workers) as pool:  # which forks before there is a CUDA context
+        about = given.frames, given.size
+        unseen = [pool.submit(room, HELD_OUT + number, 4, *about) for number in range(given.held_out)]
+        clips = Clips([pool.submit(room, SEED + number, given.per_room, *about) for number in range(given.rooms)])
+        truth, poses = (np.concatenate(parts) for parts in zip(*[one.result() for one in unseen], strict=True))
+        clips.grow(least=min(given.rooms, 8))
+        print(json.dumps({"begins": round(time.perf_counter() - begun), "rooms": len(clips.rooms)}), flush=True)
+        students = {name: Student(name, given) for name in given.conditionings.split()}
+        trained(students, clips, (truth, poses), begun, given)
+        made = {name: student.made(truth, poses, clips.scale, given) for name, student in students.items()}
+        np.savez_compressed(given.out / "made.npz", truth=truth, poses=poses, **made)
+        results = compared({"truth": truth, **made}, poses, pool, given.out)
+    last = results[given.conditionings.split()[-1]]["counted"]
+    for name in made:
+        ratios = {error: round(results[name]["counted"][error] / last[error], 3) for error in evaluate.ERRORS}
+        print(json.dumps({"errors of": name, "over those of": given.conditionings.split()[-1], **ratios}), flush=True)
 
 
 if __name__ == "__main__":

@@ -193,16 +193,17 @@ def test_kill_9_and_rerun(bank: Path, tmp_path: Path) -> None:
     assert killing.tree(torn) == killing.tree(whole)
 
 
-def test_plan_run_and_collect_through_a_program(bank: Path, tmp_path: Path) -> None:
+def test_plan_run_and_collect_through_a_program(tmp_path: Path) -> None:
     jobs, clips = tmp_path / "jobs", tmp_path / "clips"
-    source = (f"videos:{bank}", "--freeze", "all", "--path", "keys:w*4")
+    two = footagebank.fill(tmp_path / "two", ("still", "walk"))
+    source = (f"videos:{two}", "--freeze", "all", "--path", "keys:w*4")
     planned = attach(*source, "--with", "standin", "--plan", out=jobs)
-    assert planned["planned"] == 4
+    assert planned["planned"] == 2
     assert {row["state"] for found in rows(jobs).values() for row in found} == {"planned", "rejected"}
     made = attach("--with", "standin", "--run", out=jobs, code=0)
-    assert made["made"] == 4
+    assert made["made"] == 2
     taken = attach("--with", "standin", "--collect", "--jobs", jobs, out=clips, code=0)
-    assert taken["collected"] == 4
+    assert taken["collected"] == 2
     for key in clip_keys(clips):
         clip = read_clip(clips, key)
         assert clip.provenance.kind == "generated"
@@ -211,7 +212,7 @@ def test_plan_run_and_collect_through_a_program(bank: Path, tmp_path: Path) -> N
         assert clip.trajectory.path_length == pytest.approx(4 * 0.08, rel=1e-6)
     before = killing.tree(clips)
     attach(*source, "--with", "standin", "--plan", out=jobs)
-    assert attach("--with", "standin", "--run", out=jobs, code=0)["made"] == 4
+    assert attach("--with", "standin", "--run", out=jobs, code=0)["made"] == 2
     attach("--with", "standin", "--collect", "--jobs", jobs, out=clips, code=0)
     assert killing.tree(clips) == before
 

@@ -20,7 +20,7 @@ from trajkit.errors import TrajkitError
 from trajkit.options import parse
 from trajkit.trajectory import Trajectory
 
-WALK = tracked.walk(49)
+WALK = tracked.walk(33)
 SEEN = tracked.tracks(WALK, noise_px=0.2)
 ROS = "forward left up"
 WORLD = se3.exp(np.array([0.3, -1.0, 2.0, 0.5, -0.4, 0.8]))
@@ -160,7 +160,7 @@ def test_what_the_motion_does_not_show_is_not_claimed(camera, why):
 
 
 def test_poses_of_another_video_explain_nothing():
-    other = tracked.walk(49, turn_deg=-1.5, step=0.1)
+    other = tracked.walk(len(WALK), turn_deg=-1.5, step=0.1)
     finding = asked(other, Convention("", "camera_to_world", False, OPENCV))
     assert "no reading explains the pixels" in finding.why
 
@@ -173,7 +173,7 @@ def test_few_poses(poses):
 
 
 def test_nothing_to_follow():
-    finding = asked(WALK, Convention("", "camera_to_world", False, OPENCV), tracked.nothing(49))
+    finding = asked(WALK, Convention("", "camera_to_world", False, OPENCV), tracked.nothing(len(WALK)))
     assert finding.why == "too little can be followed"
 
 
@@ -187,7 +187,7 @@ def test_things_that_move_decide_nothing():
 
 def test_medians_are_those_of_the_half_line_residual():
     """Slow twin: `residuals.pair_errors` of the trajectory, pair by pair."""
-    batch = _explain.sample(SEEN, np.arange(5, 44))
+    batch = _explain.sample(SEEN, np.arange(4, 29))
     lens = WALK.intrinsics
     got = _explain.medians(
         _explain.relative(WALK.camera_to_world, batch, 1e-9), lens[batch.first], lens[batch.second], batch
@@ -340,4 +340,4 @@ def test_a_lens_of_other_sizes_keeps_its_angle():
     camera = Camera.from_fov(1280, 720, 50.0)
     raw = _rawposes.of_trajectory(WALK.with_camera(camera), "test", "lingbot")
     stated = next(iter(raw.lenses((640, 360), None).values()))
-    np.testing.assert_allclose(stated, np.tile([camera.fx / 2, camera.fy / 2, 320, 180], (49, 1)))
+    np.testing.assert_allclose(stated, np.tile([camera.fx / 2, camera.fy / 2, 320, 180], (len(WALK), 1)))

@@ -26,6 +26,7 @@ from trajkit.scene import Rejected
 
 TINY = 4
 REAL = "room"
+ONE = "--metric=ray"  # where it does not matter what is measured
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def clips(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Every file that scoring the clips leaves, by one worker."""
+    """Every file that scoring the clips by one metric leaves, by one worker."""
     out = tmp_path_factory.mktemp("scored") / "out"
-    run(made, out)
+    run(made, out, ONE)
     return tree(out)
 
 
@@ -97,10 +98,10 @@ def test_a_second_run_measures_nothing_and_changes_nothing(clips: Path, measured
 
 
 def test_a_changed_clip_is_measured_again_and_its_new_row_wins(clips: Path, measured: list[str]) -> None:
-    run(clips, clips)
+    run(clips, clips, ONE)
     before, measured[:] = tree(clips), []
     reverse(clips)
-    run(clips, clips)
+    run(clips, clips, ONE)
     assert measured == ["clip-0001"]
     after = tree(clips)
     fresh = [name for name in after if name.startswith("ledger/") and name not in before]
@@ -118,10 +119,10 @@ def test_a_changed_clip_is_measured_again_and_its_new_row_wins(clips: Path, meas
 
 
 def test_a_clip_that_is_added_leaves_the_others_alone(clips: Path, measured: list[str]) -> None:
-    run(clips, clips)
+    run(clips, clips, ONE)
     before, measured[:] = tree(clips), []
     tinyclips.real(clips, 1, prefix="late")
-    run(clips, clips)
+    run(clips, clips, ONE)
     assert measured == ["late-0000"]
     assert before.items() <= tree(clips).items()
 
@@ -135,10 +136,10 @@ WORDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", WORDS)
 def test_words_and_depth_of_a_clip_are_part_of_it(clips: Path, measured: list[str], what: str) -> None:
-    run(clips, clips)
+    run(clips, clips, ONE)
     measured.clear()
     recolour(clips, REAL, **WORDS[what])
-    run(clips, clips)
+    run(clips, clips, ONE)
     assert measured == [REAL]
     about = read_record(clips / FOLDER / f"{REAL}.json").about
     assert about["licence"] == read_clip(clips, REAL).licence
@@ -160,10 +161,10 @@ def test_another_calibration_measures_all_again(clips: Path, measured: list[str]
 def test_another_version_of_a_metric_measures_all_again(
     clips: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(clips, clips)
+    run(clips, clips, ONE)
     measured.clear()
     monkeypatch.setattr(plugins.load("metrics", "ray"), "VERSION", "999")
-    run(clips, clips)
+    run(clips, clips, ONE)
     assert len(measured) == TINY + 1
 
 
@@ -195,11 +196,11 @@ def test_masks_and_references_count_by_their_content(clips: Path, measured: list
 def test_a_damaged_record_is_measured_again(
     clips: Path, scored: dict[str, str], measured: list[str], damage: Callable[[bytes], bytes]
 ) -> None:
-    run(clips, clips.parent / "out")
+    run(clips, clips.parent / "out", ONE)
     measured.clear()
     path = clips.parent / "out" / FOLDER / f"{REAL}.json"
     path.write_bytes(damage(path.read_bytes()))
-    run(clips, clips.parent / "out")
+    run(clips, clips.parent / "out", ONE)
     assert measured == [REAL]
     assert tree(clips.parent / "out") == scored
 
@@ -216,17 +217,19 @@ def test_a_record_of_another_clip_is_not_taken_for_ones_own(
     assert measured == [REAL]
 
 
-def test_two_workers_write_what_one_writes(clips: Path, scored: dict[str, str]) -> None:
-    run(clips, clips.parent / "out", "--workers=2")
-    assert tree(clips.parent / "out") == scored
+def test_two_workers_write_what_one_writes(clips: Path) -> None:
+    """Of all metrics."""
+    for workers in (1, 2):
+        run(clips, clips.parent / str(workers), f"--workers={workers}")
+    assert tree(clips.parent / "2") == tree(clips.parent / "1")
 
 
 def test_shards_give_what_their_clips_give(clips: Path, scored: dict[str, str]) -> None:
     assert trajkit("pack", clips, "--shard-clips=2", "--out", clips.parent / "shards")[0] == 0
-    run(clips.parent / "shards", clips.parent / "out")
+    run(clips.parent / "shards", clips.parent / "out", ONE)
     assert tree(clips.parent / "out") == scored
     one = next((clips.parent / "shards").glob("*.tar"))
-    told = run(one, clips.parent / "single")
+    told = run(one, clips.parent / "single", ONE)
     assert "2 clips in" in told or "1 clips in" in told
 
 
@@ -235,7 +238,7 @@ def test_the_order_of_folders_does_not_matter(clips: Path, scored: dict[str, str
     other.mkdir()
     for path in clips.glob("clip-0002.*"):
         path.rename(other / path.name)
-    code, _, err = trajkit("score", other, clips, "--out", tmp_path / "out")
+    code, _, err = trajkit("score", other, clips, "--out", tmp_path / "out", ONE)
     assert code == 3, err
     assert tree(tmp_path / "out") == scored
 
@@ -306,23 +309,23 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     kitchen: Kitchen, made: Path, scored: dict[str, str], tmp_path: Path, step: int
 ) -> None:
     out = tmp_path / "out"
-    assert kitchen.kill_at_step(out, step, "score", made, "--out", out)
-    kitchen.run("score", made, "--out", out)
+    assert kitchen.kill_at_step(out, step, "score", made, "--out", out, ONE)
+    kitchen.run("score", made, "--out", out, ONE)
     assert tree(out) == scored
 
 
-@pytest.mark.parametrize("byte", [12000])
+@pytest.mark.parametrize("byte", [2500])
 def test_a_file_that_breaks_off_is_written_anew(
     kitchen: Kitchen, made: Path, scored: dict[str, str], tmp_path: Path, byte: int
 ) -> None:
-    assert kitchen.kill_at_byte(byte, "score", made, "--out", tmp_path / "out")
+    assert kitchen.kill_at_byte(byte, "score", made, "--out", tmp_path / "out", ONE)
     assert list((tmp_path / "out").rglob("*.part"))
-    kitchen.run("score", made, "--out", tmp_path / "out")
+    kitchen.run("score", made, "--out", tmp_path / "out", ONE)
     assert tree(tmp_path / "out") == scored
 
 
 @pytest.mark.slow
 def test_ray_writes_what_one_worker_writes(clips: Path, scored: dict[str, str]) -> None:
     pytest.importorskip("ray", reason="needs trajkit[ray]")
-    run(clips, clips.parent / "out", "--executor=ray", "--workers=2")
+    run(clips, clips.parent / "out", ONE, "--executor=ray", "--workers=2")
     assert tree(clips.parent / "out") == scored

@@ -196,7 +196,7 @@ def test_a_blurred_edge_is_sharpened_before_it_is_cut() -> None:
 
 def test_toy_pictures_are_as_they_truly_are_and_move_as_commanded() -> None:
     size = (320, 184)
-    first, made, frames, truth = warpshots.filmed(1, size, 2)
+    first, made, frames, truth = warpshots.filmed(9, size, 2)
     end, walk, true = frames[-1], made.trajectory, next(truth)
     assert warpshots.psnr_db(end.rgb, true.rgb, end.alpha >= 1) > 28
     found = warpshots.recovered(first, Camera.from_fov(*size, 50.0), end.rgb, walk.camera(0))
@@ -207,7 +207,7 @@ def test_toy_pictures_are_as_they_truly_are_and_move_as_commanded() -> None:
 
 
 def test_what_counts_as_unseen_is_what_the_first_camera_truly_did_not_see() -> None:
-    draw, pose, lens = warpshots.room(2, SIZE)
+    draw, pose, lens = warpshots.room(3, SIZE)
     walk = warpshots.random_path(4, lens, 2).scaled(0.6)
     two = list(draw.frames(Trajectory.from_camera(pose @ walk.camera_to_world, lens, fps=16.0)))
     relative = se3.inverse(walk.camera_to_world[1])

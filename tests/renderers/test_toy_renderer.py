@@ -15,7 +15,7 @@ from trajkit.toy_world.pictures import MARKER_CELLS, MARKER_RIM
 from trajkit.trajectory import Trajectory
 from trajkit.undistort import undistorted_image
 
-SEED = 5
+SEED = 3  # as in other tests, so that one room is painted
 WIDE = Camera.from_fov(832, 480, 60)
 SMALL = Camera.from_fov(160, 90, 55)
 

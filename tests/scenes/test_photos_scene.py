@@ -27,9 +27,9 @@ LENS = Camera.from_fov(480, 270, 60.0)
 
 @pytest.fixture(scope="module")
 def walk() -> Trajectory:
-    """Sixteen poses, half way around the toy room."""
+    """Ten poses, a third of the way around the toy room."""
     (scene,) = open_scenes("toy:seed=3")
-    return scene.seen[np.arange(0, 32, 2)].with_camera(LENS)
+    return scene.seen[np.arange(0, 20, 2)].with_camera(LENS)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +76,14 @@ def check_poses(found: Scene, walk: Trajectory, degrees: float, share: float) ->
     assert np.median(se3.angle_deg(turns)) < degrees
     assert np.median(np.linalg.norm(mine[:, :3, 3] - truth.centres, axis=1)) < share * truth.path_length
     assert (into_truth.rotation @ found.up)[2] > 0.999
-    assert 1.0 < into_truth.scale * found.unit < 1.3  # metres: the room's own is 1.14
+    assert 1.0 < into_truth.scale * found.unit < 1.35  # metres: the room's own is 1.14
 
 
 def test_recovered_poses_are_the_true_ones(found: Scene, walk: Trajectory) -> None:
-    assert len(found.seen) == 16
+    assert len(found.seen) == 10
     check_poses(found, walk, 0.2, 0.01)
     np.testing.assert_allclose(found.seen.intrinsics[:, :2], LENS.fx, rtol=0.02)
-    assert len({found.seen.camera(index) for index in range(16)}) == 1
+    assert len({found.seen.camera(index) for index in range(10)}) == 1
 
 
 def test_estimated_poses_say_so(found: Scene) -> None:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import tinyclips
+from torch import Tensor
 
+from trajkit.shards import open_shard
+from trajkit.trainers import tensor_file
 from trajkit.trainers.commands.encode import command
 
 SIZE = "16x12"
@@ -25,3 +28,20 @@ def shards(folder: Path, count: int = 5, *, frames: int = 9, prefix: str = "clip
     """A folder of encoded shards of `count` clips of 32x24 with 60 degrees of view."""
     tinyclips.real(folder / "clips", count, frames=frames, prefix=prefix)
     return toy(folder / "encoded", folder / "clips")
+
+
+def unpacked(shards: Path, out: Path) -> Path:
+    """The folder `out`, with the clips of a folder of shards."""
+    out.mkdir(parents=True, exist_ok=True)
+    for shard in map(open_shard, sorted(shards.glob("*.tar"))):
+        for key in shard.keys:
+            for suffix, content in shard.members(key).items():
+                (out / f"{key}.{suffix}").write_bytes(content)
+    return out
+
+
+def rewritten(content: bytes, told: dict[str, str], **tensors: Tensor) -> bytes:
+    """A latent file with other metadata and tensors."""
+    from safetensors.torch import load
+
+    return tensor_file.packed({**load(content), **tensors}, {**tensor_file.metadata_of(content, ""), **told})

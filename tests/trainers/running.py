@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -132,17 +134,17 @@ class Crew:
         self.process = subprocess.Popen(command, env=killing.environment(), stdin=pipe, stdout=pipe, text=True)
         atexit.register(self.process.communicate)
 
-    def run(self, stage: str, out: Path, *, world: int = 1, die_before: int = 0, **given: Any) -> bool:
-        """Whether the run was killed, before its write step number `die_before` if that is given.
+    def run(self, stage: str, out: Path, *, world: int = 1, die: tuple = (), **given: Any) -> bool:
+        """Whether the run was killed: before its write step `(number,)`, or where `_die_at` says.
 
         Raises AssertionError where it ends otherwise.
         """
         assert self.process.stdin
         assert self.process.stdout
-        asked = {"stage": stage, "out": str(out), "world": world, "die_before": die_before, "given": given}
+        asked = {"stage": stage, "out": str(out), "world": world, "die": die, "given": given}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
-        return any([killing.was_killed(code) for code in json.loads(self.process.stdout.readline())])
+        return killing.was_killed(int(self.process.stdout.readline()))
 
 
 @functools.cache
@@ -166,8 +168,19 @@ def _serve() -> None:
             children.append(os.fork())
             if not children[-1]:
                 os._exit(_ranked(asked, rank, port))
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        answers.write(json.dumps(codes) + "\n")
+        answers.write(f"{_end_of(children)}\n")
+
+
+def _end_of(children: list[int]) -> int:
+    """The exit code of a run: that of a kill if there was one. The first rank that fails ends all, as in torchrun."""
+    codes: dict[int, int] = {}
+    while len(codes) < len(children):
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        for other in set(children) - codes.keys() if codes[child] else ():
+            os.kill(other, signal.SIGTERM)
+    killed = [code for code in codes.values() if code in (-signal.SIGKILL, -signal.SIGXFSZ)]
+    return [*killed, *filter(None, codes.values()), 0][0]
 
 
 def _warm_up() -> None:
@@ -179,23 +192,46 @@ def _warm_up() -> None:
     made.model.proj_out.weight.grad = torch.zeros_like(made.model.proj_out.weight)
     torch.optim.AdamW([made.model.proj_out.weight]).step()
     importlib.import_module("torch.distributed.fsdp")
-    importlib.import_module("safetensors.torch")
 
 
 def _ranked(asked: dict[str, Any], rank: int, port: int) -> int:
     torch.set_num_threads(1)  # makes the pool anew that a fork loses; left to two threads of autograd, they race for it
+    if asked["given"].get("shard"):
+        roles.SHARDED_PARAMETERS = 1 << 8  # so that layers of a tiny network are gathered one by one too
     if asked["world"] > 1:
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": asked["world"], "LOCAL_WORLD_SIZE": asked["world"]}
         os.environ.update({name: str(value) for name, value in ranks.items()})
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    if asked["die_before"]:
-        killing.arm({"step": [asked["out"], asked["die_before"]]})
+    killing.arm({"step": [asked["out"], *asked["die"]]} if len(asked["die"]) == 1 else {})
+    if len(asked["die"]) > 1:
+        _die_at(asked["out"], *asked["die"])
     try:
         loop.train(job(asked["stage"], Path(asked["out"]), **asked["given"]))
     except BaseException:  # a forked child must never return into the server
         traceback.print_exc()
         return 70
     return 0
+
+
+def _die_at(run: str, event: str, path: str, size: int = 0) -> None:
+    """Death before the event of sys.addaudithook on RUN/path; for `save`, after so many bytes of tensors saved there.
+
+    Of a file that is removed by its folder's descriptor, `path` is the name.
+    """
+    whole = safetensors.torch.save_file
+
+    def save(tensors: dict, where: Path) -> None:
+        whole(tensors, where)
+        if event == "save" and str(where) == f"{run}/{path}":
+            os.truncate(where, size)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(happens: str, arguments: tuple) -> None:
+        if happens == event and str(arguments[0]) in (path, f"{run}/{path}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    safetensors.torch.save_file = save
+    sys.addaudithook(hook)
 
 
 if __name__ == "__main__":

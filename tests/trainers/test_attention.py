@@ -37,27 +37,50 @@ def test_teacher_forcing_is_minwms_mask(Z, name: str, frames: int, per_frame: in
     assert torch.equal(teacher_forcing_mask(frames, per_frame, chunk), Z[name])
 
 
-def test_teacher_forcing_with_a_text_is_minwms_mask(Z) -> None:
-    mask = Z["mask_hy_tf_F8_S3_T5_B4"]  # [text | clean | noisy]; the text's own rows see the text alone
-    ahead = Pass(rotary=None, chunk=12, clean=True)
-    assert torch.equal(seen(48, ahead, extra=5), mask[5:])
-    assert torch.equal(mask[:5, :5], torch.ones(5, 5, dtype=torch.bool))
-    assert not mask[:5, 5:].any()
+def test_a_block_of_hunyuan_is_minwms_mask(Z) -> None:
+    """[text | clean | noisy]: which tokens after a block depend on which tokens before it, by the derivative."""
+    pytest.importorskip("diffusers")
+    import tiny
+
+    made = tiny.backbone("hunyuan", "none", heads=1, head_dim=8)
+    rotary, told = made._rotary(torch.arange(8).repeat(2), 1, 3), torch.ones(1, 16, 8)
+    ahead = Pass(rotary=rotary, chunk=12, clean=True)
+
+    def summed(words: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        levels = told, told[:, :1]
+        after, said = made._block(made.model.transformer_blocks[0], None, 0, pictures, words, levels, ahead)
+        return torch.cat([said, after], 1)[0] @ torch.linspace(1, 2, 8)
+
+    generator = torch.Generator().manual_seed(0)
+    given = torch.randn(1, 5, 8, generator=generator), torch.randn(1, 48, 8, generator=generator)
+    depends = torch.cat([one[:, 0].abs().sum(-1) for one in torch.autograd.functional.jacobian(summed, given)], 1)
+    assert torch.equal(depends > 0, Z["mask_hy_tf_F8_S3_T5_B4"])
 
 
 def test_chunk_by_chunk_is_minwms_mask(Z) -> None:
     assert torch.equal(seen(16, Pass(rotary=None, chunk=4)), Z["mask_wan_block_F8_S2_B2"])
 
 
-def test_a_cache_is_a_row_of_the_mask(Z) -> None:
-    mask, cache = Z["mask_wan_block_F8_S2_B2"], Cache(1, 16)
-    units, nothing = torch.eye(16)[None, :, None], torch.zeros(1, 4, 1, 16)
-    for start in range(0, 16, 4):
+@pytest.mark.parametrize(
+    ("name", "chunks", "room"),
+    [
+        ("mask_wan_block_F8_S2_B2", (4, 4, 4, 4), 16),
+        ("mask_wan_block_local4_F8_S2_B2", (4, 4, 4, 4), 4),  # a window of 4 frames, the chunk's own 2 among them
+        ("mask_wan_i2v_F9_S2_B4", (2, 8, 8), 18),  # a first frame that is a chunk by itself
+    ],
+)
+def test_a_cache_is_the_rows_of_a_mask(Z, name: str, chunks: tuple[int, ...], room: int) -> None:
+    mask, cache, start = Z[name], Cache(1, room), 0
+    units = torch.eye(len(mask))[None, :, None]
+    for chunk in chunks:
+        nothing, now = torch.zeros(1, chunk, 1, len(mask)), slice(start, start + chunk)
         for value in (-1.0, 1.0):  # a chunk is laid down twice, as in a sampler; the last time counts
-            ahead = Pass(rotary=None, cache=cache, past=cache.length)
-            out = attend(nothing, nothing, value * units[:, start : start + 4], ahead, 0)
-        cache.commit(4)
-        assert torch.equal(out[0, :, 0] > 0, mask[start : start + 4])
+            ahead = Pass(rotary=None, cache=cache, past=cache.length, dropped=cache.dropped)
+            out = attend(nothing, nothing, value * units[:, now], ahead, 0)
+        cache.commit(chunk)
+        assert torch.equal(out[0, :, 0] > 0, mask[now])
+        start += chunk
+    assert start == len(mask)
 
 
 @pytest.mark.parametrize("words", [0, 3])

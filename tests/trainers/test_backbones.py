@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ import tiny  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from trajkit import plugins  # noqa: E402
+from trajkit.errors import TrajkitError  # noqa: E402
 from trajkit.trainers import cameras as camera_maths  # noqa: E402
 from trajkit.trainers.backbones import BackboneModule  # noqa: E402
 from trajkit.trainers.cameras import Cameras, Projection, anchored  # noqa: E402
@@ -101,18 +104,36 @@ def test_new_camera_layers_leave_the_network_as_it_was(name: str, conditioning: 
 
 
 @seeing
+@torch.no_grad()
 def test_the_frame_of_the_world_is_of_no_matter(name: str, conditioning: str) -> None:
-    case = Case(name, conditioning)
-    world = tiny.cameras(1, 2, seed=5).world_to_camera[:, 1:]
-    shifted = Cameras(world_to_camera=case.cameras.world_to_camera @ world, K=case.cameras.K)
-    before = case.at_once(case.cameras)
-    if (
-        conditioning == "plucker" or name == "hunyuan"
-    ):  # whose projected queries meet a text's keys, which have no place
-        assert not torch.allclose(case.at_once(shifted), before, atol=1e-3)
-        shifted = anchored(shifted)
-    torch.testing.assert_close(case.at_once(shifted), before, atol=1e-5, rtol=0)
-    assert not torch.allclose(case.at_once(moved(case.cameras, slice(3, 4))), before, atol=1e-4)
+    """At once, teacher-forced and with a cache; cameras whose first is the identity are taken bit for bit."""
+    case, case.cameras = Case(name, conditioning, batch=2), None
+    blind, given = case.forced(), tiny.cameras(2, FRAMES)
+    world = torch.stack([tiny.cameras(1, 2, seed).world_to_camera[0, 1] for seed in (5, 6)])[:, None]
+    shifted, other = replace(given, world_to_camera=given.world_to_camera @ world), moved(given, slice(3, 4))
+    assert torch.equal(anchored(given).world_to_camera, given.world_to_camera)
+    for call in (lambda: case.at_once(case.cameras), case.forced, case.rolled):
+        found = []
+        for case.cameras in (given, shifted, other):
+            found.append(call())
+        torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
+        assert not torch.allclose(found[2], found[0], atol=1e-4)
+        assert not torch.allclose(found[0], blind, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_clips_world_is_that_of_its_first_camera_however_often_a_chunk_is_tried() -> None:
+    case = Case("wan", "plucker")
+    expected = case.rolled()
+    cache, first = case.made.cache(FRAMES, *case.noisy.shape[-2:]), slice(0, CHUNK)
+    elsewhere = moved(tiny.cameras(1, FRAMES, seed=4), slice(None))
+    for cameras in (elsewhere, case.cameras):
+        case.made.velocity(case.noisy[:, first], case.sigma[:, first], cameras[first], case.text, cache=cache)
+    case.made.remember(case.clean[:, first], case.cameras[first], case.text, cache)
+    again = case.made.velocity(
+        case.noisy[:, MIDDLE], case.sigma[:, MIDDLE], case.cameras[MIDDLE], case.text, cache=cache
+    )
+    assert torch.equal(again, expected[:, MIDDLE])
 
 
 @seeing
@@ -149,11 +170,75 @@ def test_checkpointing_leaves_the_gradients_as_they_are(name: str, conditioning:
     assert all(one.any() for key, one in gradients[0].items() if key.startswith("camera."))
 
 
+@pytest.mark.parametrize("name", tiny.names())
+def test_a_pass_whose_past_is_gone_is_not_run_again(name: str) -> None:
+    case = Case(name, "prope")
+    case.made.gradient_checkpointing = True
+    for room, refused in ((FRAMES, False), (CHUNK, True)):
+        cache = case.made.cache(room, *case.noisy.shape[-2:])
+        case.made.remember(case.clean[:, :CHUNK], case.cameras[:CHUNK], case.text, cache)
+        v = case.made.velocity(
+            case.noisy[:, MIDDLE], case.sigma[:, MIDDLE], case.cameras[MIDDLE], case.text, cache=cache
+        )
+        case.made.remember(case.clean[:, MIDDLE], case.cameras[MIDDLE], case.text, cache)
+        assert (cache.dropped > 0) == refused
+        with pytest.raises(TrajkitError, match="whose past was dropped") if refused else contextlib.nullcontext():
+            v.square().sum().backward()
+
+
+@pytest.mark.parametrize("conditioning", ["prope", "prope-merged"])
+@pytest.mark.parametrize("name", ["wan", "hunyuan"])
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which the compiler looks for
+def test_compiled_blocks_give_the_same_and_no_length_of_the_past_is_a_new_shape(name: str, conditioning: str) -> None:
+    case, graphs = Case(name, conditioning), []
+    plain = [case.forced(), case.rolled()]
+    (expected,) = torch.autograd.grad(plain[0].square().mean(), case.made.model.proj_out.weight)
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    case.made.compile_blocks(backend)
+    forced = case.forced()
+    assert len(graphs) == 2  # before and after attention, whatever the number of layers
+    (found,) = torch.autograd.grad(forced.square().mean(), case.made.model.proj_out.weight)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    for one, other in zip((forced, case.rolled()), plain, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    assert len(graphs) == 4  # without gradient and for one chunk; three chunks with pasts of 0 to 4 latents
+
+
+@pytest.mark.parametrize("conditioning", ["prope", "prope-merged"])
+def test_rotary_waves_are_the_tables_of_diffusers_and_know_no_end(conditioning: str) -> None:
+    made = tiny.backbone("wan", conditioning)
+    rope = type(made.model.rope)(24 if conditioning == "prope" else 12, (1, 2, 2), 1024)
+    x = torch.empty(1, 1, 1024, 4, 6)
+    assert all(torch.equal(*pair) for pair in zip(made._rotary(torch.arange(1024), 2, 3), rope(x), strict=True))
+    cos, sin = made._rotary(torch.tensor([5000]), 1, 1)
+    turned = torch.tensor(5000 / 10000.0 ** (2 / rope.t_dim), dtype=torch.float64)  # of the second pair
+    assert (float(cos[0, 0, 0, 2]), float(sin[0, 0, 0, 3])) == pytest.approx((float(turned.cos()), float(turned.sin())))
+
+
+@pytest.mark.parametrize("name", ["wan", "hunyuan"])
+@torch.no_grad()
+def test_a_clip_may_be_longer_than_a_thousand_latents(name: str) -> None:
+    case = Case(name, "prope")
+    cache, now = case.made.cache(CHUNK, *case.noisy.shape[-2:]), slice(0, CHUNK)
+    for seen in (0, 2000):
+        cache.seen = cache.length + seen * case.made._tokens(case.noisy)
+        case.made.remember(case.clean[:, now], case.cameras[now], case.text, cache)
+    assert (
+        case.made.velocity(case.noisy[:, now], case.sigma[:, now], case.cameras[now], case.text, cache=cache)
+        .isfinite()
+        .all()
+    )
+
+
 def timesteps_told(made: BackboneModule) -> list[float]:
     """What reaches the network's sinusoids, as it comes."""
     told: list[float] = []
     for module in made.modules():
-        if type(module).__name__ == "Timesteps":
+        if type(module).__name__ in ("Timesteps", "Sinusoid"):
             module.register_forward_hook(lambda _, given, __: told.extend(given[0].double().flatten().tolist()))
     return told
 

@@ -18,7 +18,7 @@ from trajkit.clip import Clip, Provenance, read_clip, write_clip  # noqa: E402
 from trajkit.errors import TrajkitError  # noqa: E402
 from trajkit.scene import Frame  # noqa: E402
 from trajkit.shards import index_path, open_shard  # noqa: E402
-from trajkit.trainers import data, latentfile, tensor_file  # noqa: E402
+from trajkit.trainers import data, latentfile  # noqa: E402
 from trajkit.trainers.batch import Batch  # noqa: E402
 from trajkit.trajectory import Scale, Trajectory  # noqa: E402
 
@@ -160,19 +160,12 @@ def test_cameras_project_points_to_where_the_pictures_have_them(tmp_path: Path, 
 def test_facts(shards: list[Path]) -> None:
     said = data.facts(shards)
     assert (said.clips, said.latents, said.latent, said.frames) == (COUNT, 3, (3, 12, 16), 9)
-    assert (said.encoder, dict(said.text), said.states) == ("toy", {"embeddings": (1, 16)}, 0)
+    assert (said.encoder, dict(said.text), said.states, said.pairs) == ("toy", {"embeddings": (1, 16)}, 0, "")
 
 
 def test_folders_and_tars_hold_the_same_clips(root: Path, shards: list[Path], tmp_path: Path) -> None:
-    folder = tmp_path / "unpacked"
-    folder.mkdir()
-    for tar in sorted(shards[0].glob("*.tar")):
-        shard = open_shard(tar)
-        for key in shard.keys:
-            for suffix, content in shard.members(key).items():
-                (folder / f"{key}.{suffix}").write_bytes(content)
     wanted = taken(shards, 3)
-    for sources in ([folder], sorted(shards[0].glob("*.tar"))):
+    for sources in ([encoded.unpacked(shards[0], tmp_path)], sorted(shards[0].glob("*.tar"))):
         for one, other in zip(wanted, taken(sources, 3), strict=True):
             assert one.keys == other.keys
             assert torch.equal(one.latents, other.latents)
@@ -205,9 +198,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "a/encoded", folder / "b/encoded"]
 
 
-def test_mixed_frame_counts_are_refused_or_cut(mixed: list[Path]) -> None:
-    with pytest.raises(TrajkitError, match=r"short-0000.*latents \(2, 3, 12, 16\), of clip long-0000 \(3, 3, 12, 16\)"):
-        data.facts(mixed)
+def test_mixed_frame_counts_are_cut_or_refused(mixed: list[Path]) -> None:
     with pytest.raises(TrajkitError, match=r"short-0000.*is unlike the data set's first clip"):
         taken(mixed, 2, micro=4)
     said = data.facts(mixed, latents=2)
@@ -219,93 +210,69 @@ def test_mixed_frame_counts_are_refused_or_cut(mixed: list[Path]) -> None:
         data.facts(mixed, latents=3)
 
 
-def replaced(shards: list[Path], tmp_path: Path, change: object) -> list[Path]:
-    """A clip folder of the data set in which clip-0002's latent file is other bytes; () removes it."""
-    for tar in sorted(shards[0].glob("*.tar")):
-        shard = open_shard(tar)
-        for key in shard.keys:
-            for suffix, content in shard.members(key).items():
-                new = change(content) if (key, suffix) == ("clip-0002", latentfile.SUFFIX) else content
-                if new:
-                    (tmp_path / f"{key}.{suffix}").write_bytes(new)
-    return [tmp_path]
+def replaced(shards: list[Path], folder: Path, told: dict[str, str] | None = None, **tensors: torch.Tensor) -> Path:
+    """Makes `folder` the clips of the data set, clip-0002 with another latent file, which is returned."""
+    path = encoded.unpacked(shards[0], folder) / f"clip-0002.{latentfile.SUFFIX}"
+    path.write_bytes(encoded.rewritten(path.read_bytes(), told or {}, **tensors))
+    return path
 
 
-def rewritten(told: dict[str, str], **tensors: torch.Tensor) -> object:
-    def change(content: bytes) -> bytes:
-        from safetensors.torch import load
-
-        return tensor_file.packed({**load(content), **tensors}, {**tensor_file.metadata_of(content, ""), **told})
-
-    return change
-
-
-DAMAGED = {
-    "missing": (lambda content: b"", "has no latents; run trajkit encode first", True),
-    "truncated": (lambda content: content[:-7], "truncated", True),
-    "other encoder": (rewritten({"encoder": "wan:0123"}), "encoder wan:0123, of clip clip-0000 toy", True),
-    "other shape": (rewritten({}, latents=torch.zeros(3, 3, 8, 8).half()), "of clip clip-0000", True),
-    "other text": (rewritten({}, **{"text.mask": torch.ones(3).bool()}), r"text .*mask \(3,\)", True),
-    "a path": (rewritten({}, trajectory=torch.zeros(2, 3, 3, 12, 16).half()), "states 2, of clip clip-0000 0", True),
-    "not a number": (
-        rewritten({}, latents=torch.full((3, 3, 12, 16), torch.nan).half()),
-        "latents is not finite",
-        False,
-    ),
-    "other video": (rewritten({"content": "0" * 64}), "was made from another video", False),
+HALF = torch.zeros(3, 3, 12, 16).half()
+UNLIKE = {
+    "encoder": ({"encoder": "wan:0123"}, {}, "encoder wan:0123, of clip clip-0000 toy"),
+    "shape": ({}, {"latents": HALF[..., :8, :8]}, r"latents \(3, 3, 8, 8\), of clip clip-0000 \(3, 3, 12, 16\)"),
+    "text": ({}, {"text.mask": torch.ones(3).bool()}, r"text .*mask \(3,\)"),
+    "a path": ({}, {"trajectory": HALF.repeat(2, 1, 1, 1, 1)}, "states 2, of clip clip-0000 0"),
+    "how a path was made": ({"trajectory": "{}"}, {}, "pairs {}, of clip clip-0000"),
+    "not finite": ({}, {"latents": HALF + torch.nan}, ""),
+    "another video": ({"content": "0" * 64}, {}, ""),
 }
 
 
-@pytest.mark.parametrize("case", DAMAGED)
+@pytest.mark.parametrize("case", UNLIKE)
 def test_damaged_clips_are_named_and_never_replaced(shards: list[Path], tmp_path: Path, case: str) -> None:
-    change, message, in_header = DAMAGED[case]
-    sources = replaced(shards, tmp_path, change)
-    if in_header:
-        with pytest.raises(TrajkitError, match=f"clip-0002.latent.safetensors: .*{message}"):
-            data.facts(sources)
-    else:
-        assert data.facts(sources).clips == COUNT
+    told, tensors, message = UNLIKE[case]
+    replaced(shards, tmp_path, told, **tensors)
+    if message:
+        with pytest.raises(TrajkitError, match=f"clip-0002.latent.safetensors: {message}"):
+            data.facts([tmp_path])
     for workers in (0, 2):
         with pytest.raises(TrajkitError, match=r"clip-0002.latent.safetensors: ") as caught:
-            taken(sources, COUNT, workers=workers)
+            taken([tmp_path], COUNT, workers=workers)
         assert "\n" not in str(caught.value)
+
+
+def test_a_latent_file_that_goes_missing_is_named(shards: list[Path], tmp_path: Path) -> None:
+    stream = data.batches([replaced(shards, tmp_path).parent], seed=3, micro=1, workers=0)
+    (tmp_path / f"clip-0002.{latentfile.SUFFIX}").unlink()
+    with pytest.raises(TrajkitError, match=r"clip-0002.latent.safetensors: No such file"):
+        list(itertools.islice(stream, COUNT))
 
 
 def test_paths_of_a_teacher_come_along(shards: list[Path], tmp_path: Path) -> None:
     path = torch.arange(6.0).reshape(6, 1, 1, 1, 1).expand(6, 3, 3, 12, 16).half()
-    sources = replaced(shards, tmp_path, rewritten({}, trajectory=path))
-    (batch,) = taken(sources, 1, micro=1, only=["clip-0002"], latents=2)
+    replaced(shards, tmp_path, {"trajectory": '{"steps": 4}'}, trajectory=path)
+    (batch,) = taken([tmp_path], 1, micro=1, only=["clip-0002"], latents=2)
     assert torch.equal(batch.trajectory[0], path[:, :2].float())
-    assert data.facts(sources, only=["clip-0002"]).states == 6
+    said = data.facts([tmp_path], only=["clip-0002"])
+    assert (said.states, said.pairs) == (6, '{"steps": 4}')
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: [], "no finished clips"),
-        (lambda path: [path], "no finished clips"),
-        (lambda path: [path / "none"], "no such folder"),
-        (lambda path: [path / "none.tar"], "no such"),
-    ],
-)
-def test_no_clips_are_one_line(tmp_path: Path, make: object, message: str) -> None:
-    with pytest.raises(TrajkitError, match=message):
-        data.facts(make(tmp_path))
-    with pytest.raises(TrajkitError, match=message):
-        data.batches(make(tmp_path), seed=0, micro=1)
-
-
-def test_clips_without_latents_and_unfinished_shards_are_one_line(
+def test_sources_without_clips_or_with_a_clip_twice_are_one_line(
     root: Path, shards: list[Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(TrajkitError, match=r"clip-0000.latent.safetensors: .*run trajkit encode first"):
-        data.batches([root / "clips"], seed=0, micro=1)
-    with pytest.raises(TrajkitError, match="clip clip-0000 is also in"):
-        data.facts([*shards, root / "clips"])
+    for sources, message in (
+        ([], "no finished clips"),
+        ([tmp_path / "none"], "no such folder"),
+        ([tmp_path / "none.tar"], "no such"),
+        ([*shards, root / "clips"], "clip clip-0000 is also in"),
+    ):
+        with pytest.raises(TrajkitError, match=message):
+            data.facts(sources)
     copy = shutil.copytree(shards[0], tmp_path / "copy")
     index_path(copy / "shard-000001.tar").unlink()
     with pytest.raises(TrajkitError, match=r"shard-000001.tar: is not done"):
-        data.facts([copy])
+        data.batches([copy], seed=0, micro=1)
 
 
 def test_a_damaged_tar_names_shard_and_clip(shards: list[Path], tmp_path: Path) -> None:
@@ -322,8 +289,8 @@ def test_a_damaged_tar_names_shard_and_clip(shards: list[Path], tmp_path: Path) 
 
 def test_reading_holds_no_more_than_it_is_ahead(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    original = data._batch
-    monkeypatch.setattr(data, "_batch", lambda *given: made.append(1) or original(*given))
+    original = data.sample
+    monkeypatch.setattr(data, "sample", lambda *given, **told: made.append(1) or original(*given, **told))
     stream = data.batches(shards, seed=0, micro=1, workers=2)
     for count in range(1, 30):
         next(stream)

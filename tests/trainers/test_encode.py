@@ -16,7 +16,7 @@ import encoded  # noqa: E402
 import killing  # noqa: E402
 import tinyclips  # noqa: E402
 
-from trajkit import video  # noqa: E402
+from trajkit import files, video  # noqa: E402
 from trajkit.clip import Clip, Provenance, copy_clip, member, read_clip  # noqa: E402
 from trajkit.errors import TrajkitError  # noqa: E402
 from trajkit.ledger import Ledger  # noqa: E402
@@ -24,7 +24,7 @@ from trajkit.pack import pack  # noqa: E402
 from trajkit.shard_plan import make_plan, survey  # noqa: E402
 from trajkit.shards import open_shard  # noqa: E402
 from trajkit.trainers import encoding, latentfile  # noqa: E402
-from trajkit.trainers.encoders import Settings, encoder_class, hunyuan, wan  # noqa: E402
+from trajkit.trainers.encoders import Settings, encoder_class, hunyuan, identity, wan  # noqa: E402
 from trajkit.trajectory import Trajectory  # noqa: E402
 
 
@@ -51,15 +51,8 @@ def test_latents_are_added_and_all_else_stays(clips: Path, tmp_path: Path) -> No
     for name in added:
         header = latentfile.from_bytes(found[name], name).header
         assert (header.encoder, header.frames, header.latents) == ("toy", 5, (2, 3, 12, 16))
-        digest = read_digest(clips, name.partition(".")[0])
-        assert header.content == digest
+        assert header.content == files.sha256(member(clips, name.partition(".")[0], "mp4"))
     assert not list((tmp_path / "out").glob("encoding-*"))
-
-
-def read_digest(clips: Path, key: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(member(clips, key, "mp4").read_bytes()).hexdigest()
 
 
 def test_shards_give_the_same_bytes_as_the_clips_they_hold(clips: Path, tmp_path: Path) -> None:
@@ -70,13 +63,22 @@ def test_shards_give_the_same_bytes_as_the_clips_they_hold(clips: Path, tmp_path
     assert members(again) == members(tmp_path / "a"), "latents that were there are replaced"
 
 
-@pytest.mark.parametrize(("stride", "deaths"), [(7, 8), pytest.param(1, 45, marks=pytest.mark.slow)])
-def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(tmp_path: Path, stride: int, deaths: int) -> None:
+@pytest.mark.parametrize(
+    ("command", "stride", "deaths"),
+    [
+        ("encode", 9, 9),
+        ("pairs", 15, 8),
+        *(pytest.param(one, 1, 60, marks=pytest.mark.slow) for one in ("encode", "pairs")),
+    ],
+)
+def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
+    tmp_path: Path, command: str, stride: int, deaths: int
+) -> None:
     program = Path(__file__).with_name("encode_killing.py")
     paths = f"{killing.CHECKOUT / 'tests'}:{killing.CHECKOUT / 'tests/trainers'}:{killing.CHECKOUT}"
     environment = {**killing.environment(), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(program), str(tmp_path), str(stride)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    asked = [sys.executable, str(program), command, str(tmp_path), str(stride)]
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stderr.split()[-1]) >= deaths
 
@@ -246,16 +248,36 @@ def test_wan_latents_and_text(wan_folder: Path) -> None:
     assert not text[4:].any()
 
 
-def test_the_identity_names_the_weights_and_not_the_folder(wan_folder: Path, tmp_path: Path) -> None:
+def test_the_identity_names_the_weights_and_not_where_or_how_they_are_held(wan_folder: Path, tmp_path: Path) -> None:
     first = wan.Encoder(Settings(source=str(wan_folder))).id
     copy = shutil.copytree(wan_folder, tmp_path / "elsewhere")
-    assert wan.Encoder(Settings(source=str(copy))).id == first
+    assert wan.Encoder(Settings(source=str(copy), dtype="bfloat16")).id == first
     assert first.startswith("wan:")
     vae = diffusers.AutoencoderKLWan.from_pretrained(copy, subfolder="vae")
     with torch.no_grad():
         vae.quant_conv.bias[0] += 1e-3
     vae.save_pretrained(copy / "vae")
-    assert wan.Encoder(Settings(source=str(copy))).id != first
+    other = wan.Encoder(Settings(source=str(copy))).id
+    assert other != first
+    text = transformers.UMT5EncoderModel.from_pretrained(copy, subfolder="text_encoder")
+    with torch.no_grad():
+        text.encoder.block[0].layer[0].SelfAttention.q.weight *= 1.02
+    text.save_pretrained(copy / "text_encoder")
+    assert wan.Encoder(Settings(source=str(copy))).id not in (first, other), "the text encoder is another one"
+
+
+def test_the_identity_reads_little_of_text_encoders() -> None:
+    class Network(torch.nn.Linear):
+        config = {"kind": "linear"}  # noqa: RUF012
+
+    vae, words = Network(2, 2), Network(1000, 100)
+    first = identity("x", vae, words)
+    with torch.no_grad():
+        words.weight[0, 1] += 1  # between two of those that are hashed
+    assert identity("x", vae, words) == first
+    with torch.no_grad():
+        words.weight.mul_(1.02)
+    assert identity("x", vae, words) != first
 
 
 def test_wan_by_the_command(wan_folder: Path, tmp_path: Path) -> None:
@@ -327,11 +349,13 @@ def test_hunyuan_latents_and_text(hunyuan_folder: Path) -> None:
     assert found.shape == (2, 4, 2, 3)
     torch.testing.assert_close(found, 1.5 * mode.transpose(0, 1), atol=1e-5, rtol=0)
 
-    text = encoder.text('a sign that says "exit"', pictures[0])
+    text, empty = (encoder.text(words, pictures[0]) for words in ('a sign that says "exit"', ""))
+    assert torch.equal(text["null"], empty["embeddings"][empty["mask"]])
     assert {name: tuple(one.shape) for name, one in text.items()} == {
         "embeddings": (1000, 16),
         "byt5": (256, 12),
         "image": (4, 8),
+        "null": (int(empty["mask"].sum()), 16),
         "mask": (1000,),
         "byt5_mask": (256,),
     }

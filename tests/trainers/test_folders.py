@@ -141,6 +141,10 @@ def test_another_backbone_is_refused(tmp_path: Path, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"_class_name": "UNet2DModel"}))
     assert "describes a UNet2DModel, and backbone toy is a WanTransformer3DModel" in refusal(folder)
+    (folder / "config.json").write_text(
+        '{"_class_name": "HunyuanVideo_1_5_DiffusionTransformer"}'
+    )  # as it was released
+    assert "give a diffusers folder of a HunyuanVideo15Transformer3DModel" in refusal(folder, None, "hunyuan")
 
 
 def test_networks_whose_parts_would_be_passed_over_are_refused(folder: Path) -> None:

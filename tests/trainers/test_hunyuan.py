@@ -96,7 +96,7 @@ def test_patches_of_two_cells_are_those_of_the_stock_network() -> None:
     ours = network.velocity(x, torch.full((1, FRAMES), 0.4), None, words)
     padded = torch.cat([x, torch.zeros(1, FRAMES, 5, 4, 6)], 2).transpose(1, 2)
     names = {"encoder_hidden_states_2": "byt5", "encoder_attention_mask_2": "byt5_mask", "image_embeds": "image"}
-    told = {name: words[own] for name, own in names.items()}
+    told = {name: words[own] for name, own in names.items()} | {"image_embeds": torch.zeros(1, 3, 8)}  # no `first`
     theirs = network.model(padded, torch.tensor([400.0]), words["embeddings"], words["mask"], **told).sample
     torch.testing.assert_close(ours, theirs.transpose(1, 2), rtol=0, atol=1e-5)
 
@@ -207,7 +207,7 @@ def test_each_frame_has_its_own_timestep(networks) -> None:
 
 @torch.no_grad()
 def test_the_first_latent_is_told_to_the_first_chunk_alone(networks) -> None:
-    network, words, clean = networks["none"], text(), clip(0)
+    network, words, clean = networks["none"], text(image=False), clip(0)
     caches = [network.cache(FRAMES, HEIGHT, WIDTH) for _ in range(2)]
     told = [{"first": clean[:, :1]}, {}]
     starts = [
@@ -242,7 +242,12 @@ def test_checkpointing_gives_the_same_gradients(causal: bool) -> None:
     for network.gradient_checkpointing in (False, True):
         network.zero_grad()
         network.velocity(
-            clip(1, 2), LEVELS.repeat(2, 1), cameras, words, clean=clip(0, 2) if causal else None
+            clip(1, 2),
+            LEVELS.repeat(2, 1),
+            cameras,
+            words,
+            clean=clip(0, 2) if causal else None,
+            first=clip(2, 2)[:, :1],
         ).square().sum().backward()
         found.append({name: one.grad for name, one in network.named_parameters()})
     for name, one in found[0].items():
@@ -296,6 +301,10 @@ def test_the_null_text_has_one_token_and_keeps_the_image(networks) -> None:
     assert {name: one.shape for name, one in null.items()} == {name: one.shape for name, one in words.items()}
     assert [one.shape[1] for one in stripped(null)[0].values()] == [1, 0, 3]
     assert networks["none"].velocity(clip(1, 2), LEVELS.repeat(2, 1), None, null).isfinite().all()
+    empty = torch.randn(2, 3, 16)
+    null = networks["none"].null_text(words | {"null": empty})  # as `encode` stores the empty prompt
+    assert all(torch.equal(sample["embeddings"][0], empty[number]) for number, sample in enumerate(stripped(null)))
+    assert torch.equal(null["null"], empty)
     with pytest.raises(TrajkitError, match="no valid token"):
         stripped(words | {"mask": torch.zeros(2, 7)})
 
@@ -312,9 +321,12 @@ def test_a_mask_is_read_once(monkeypatch) -> None:
 
 @torch.no_grad()
 def test_an_image_of_zeros_is_none(networks) -> None:
-    words, told = text(image=False), (clip(1), LEVELS, None)
-    zeros = words | {"image": torch.zeros(1, 3, 8)}
-    assert torch.equal(networks["none"].velocity(*told, words), networks["none"].velocity(*told, zeros))
+    words, told, first = text(), (clip(1), LEVELS, None), clip(0)[:, :1]
+    bare, zeros = text(image=False), words | {"image": torch.zeros(1, 3, 8)}
+    call = networks["none"].velocity
+    assert torch.equal(call(*told, bare, first=first), call(*told, zeros, first=first))
+    assert not torch.equal(call(*told, bare, first=first), call(*told, words, first=first))
+    assert torch.equal(call(*told, bare), call(*told, words)), "text to video is not told a picture"
 
 
 class Unread(TorchDispatchMode):
@@ -346,7 +358,7 @@ def test_networks_whose_parts_would_be_passed_over_are_refused() -> None:
         other = types.SimpleNamespace(config=types.SimpleNamespace(**dict(config) | change))
         with pytest.raises(TrajkitError, match="not super-resolution"):
             hunyuan.Backbone(other, "none")
-    with pytest.raises(TrajkitError, match="prope-merged cannot cut heads 20 wide"):
+    with pytest.raises(TrajkitError, match="hunyuan: heads 20 wide cannot be cut for prope-merged"):
         made("prope-merged", head_dim=20)
 
 
@@ -364,7 +376,7 @@ def test_saved_and_loaded_is_the_same(networks, tmp_path, conditioning: str) -> 
 @pytest.mark.parametrize("conditioning", ["prope", "prope-merged"])
 @torch.no_grad()
 def test_among_pictures_only_relative_cameras_count(networks, conditioning: str) -> None:
-    """The text has no camera, so the world matters to what it says: cameras come anchored at the first one."""
+    """The text has no camera, so the world would matter to what it says: `velocity` anchors it at the first one."""
     network, cameras, tokens = networks[conditioning], tiny.cameras(1, FRAMES), HEIGHT * WIDTH
     q, k, v = torch.randn(3, 1, FRAMES * tokens, 2, 24, generator=torch.Generator().manual_seed(0))
     rotary, attn = network._rotary(torch.arange(FRAMES), HEIGHT, WIDTH), network.model.transformer_blocks[0].attn
@@ -372,8 +384,8 @@ def test_among_pictures_only_relative_cameras_count(networks, conditioning: str)
     updates = []
     for seen in (w2c, w2c @ w2c[:, 3:4], w2c[:, [0] * FRAMES]):
         projection = Projection.of(dataclasses.replace(cameras, world_to_camera=seen))
-        ahead = Pass(rotary=rotary, projection=projection)
-        updates.append(network._read(attn, 0, attend(*network._laid(q, k, v, ahead), ahead, 0), projection))
+        out = attend(*network._laid(q, k, v, rotary, projection), Pass(rotary=None), 0)
+        updates.append(network._read(attn, network.camera[0] if network.camera else None, out, projection))
     torch.testing.assert_close(updates[1], updates[0], rtol=0, atol=1e-5)
     assert (updates[2] - updates[0]).abs().max() > 1e-2
 

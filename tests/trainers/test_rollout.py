@@ -126,6 +126,7 @@ def test_after_eviction_a_one_layer_network_sees_what_a_fresh_cache_of_the_kept_
     recorded = Recorded(net)
     clip = rolled(recorded, FEW, seen, window=8)  # type: ignore[arg-type]
     fresh, told = net.cache(4, 8, 8), anchored(seen)
+    fresh.origin = torch.eye(4)[None, None]  # the clip's first camera, which the fresh cache has not seen
     net.remember(clip[:, 8:12], told[8:12], toy.null_text(1), fresh)
     last = [call for call in recorded.calls if "v" in call][-1]
     again = net.velocity(last["x"], last["sigma"], told[12:], toy.null_text(1), cache=fresh)
@@ -285,6 +286,17 @@ def test_the_past_is_the_exit_prediction_or_the_result_of_all_steps() -> None:
             assert torch.equal(past, rolled(net, FEW, seen)[:, :4])
     last = self_rollout(net, seen, toy.null_text(1), draws(), FEW, 3, **told)  # type: ignore[arg-type]
     assert torch.equal(last, rolled(net, FEW, seen))
+
+
+def test_the_students_cameras_are_not_rounded_under_autocast(monkeypatch: Any) -> None:
+    net, told, seen = network(), cameras(8), []
+    real = net._trunk
+    monkeypatch.setattr(net, "_trunk", lambda x, sigma, at, *more: seen.append(at) or real(x, sigma, at, *more))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        self_rollout(net, told, toy.null_text(1), draws(), FEW, 0, shape=SHAPE, name="student")
+    wanted = anchored(told).world_to_camera
+    assert torch.allclose(seen[0].world_to_camera, wanted[:, :4], atol=1e-6)
+    assert torch.allclose(seen[-1].world_to_camera, wanted[:, 4:], atol=1e-6)
 
 
 def test_gradient_checkpointing_after_the_cache_has_grown_changes_nothing() -> None:

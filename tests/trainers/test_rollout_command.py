@@ -1,6 +1,7 @@
 """`trajkit rollout` on a toy: clips that the rest of trajkit reads, reruns, and refusals before a network is loaded."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,20 +78,33 @@ def test_clips_follow_the_cameras_of_encoded_ones(weights: Path, tmp_path: Path)
     encoded(tmp_path / "clips", key, "toy")
     with pytest.raises(TrajkitError, match="8 poses"):  # toy clips hold every fourth frame
         run(weights, "--latents", tmp_path / "clips", "--frames", 29, "--out", tmp_path / "out")
-    few = replace(CARD, frames=4, chunk=1)
+    few = replace(CARD, frames=4, chunk=1, first_frame=True)
     write_card(tmp_path / "few", few)
     for name in ("config.json", "diffusion_pytorch_model.safetensors", "camera.safetensors"):
         (tmp_path / "few" / name).write_bytes((weights / name).read_bytes())
-    told = [tmp_path / "few", "--latents", tmp_path / "clips", "--frames", 5, "--first-frame"]
+    told = [tmp_path / "few", "--latents", tmp_path / "clips", "--frames", 5]
     [again] = run(*told, "--out", tmp_path / "out")["clips"]
     clip = read_clip(tmp_path / "out", again)
     assert np.allclose(clip.trajectory.camera_to_world, source.trajectory.camera_to_world[[0, 4]])
-    [third] = run(*told[:1], "--cameras", tmp_path / "clips" / f"{key}.camera.npz", "--frames", 5,
+    with pytest.raises(TrajkitError, match="first latent in training, and no clip brings one; give --latents"):
+        run(*told[:1], "--path", "orbit", "--frames", 5, "--out", tmp_path / "out")
+    [third] = run(*told[:3], "--cameras", tmp_path / "clips" / f"{key}.camera.npz", "--frames", 5,
                   "--out", tmp_path / "out")["clips"]  # fmt: skip
     assert np.array_equal(read_clip(tmp_path / "out", third).trajectory.centres, clip.trajectory.centres)
     encoded(tmp_path / "clips", key, "other")
     with pytest.raises(TrajkitError, match="its encoder are of other, the network learned toy"):
         run(*told, "--out", tmp_path / "out")
+
+
+def test_a_clip_is_kept_only_where_nothing_that_shapes_it_has_changed(weights: Path, tmp_path: Path) -> None:
+    network = Path(shutil.copytree(weights, tmp_path / "network"))
+    told = [network, "--path", "orbit", "--frames", 29, "--guidance", 2, "--out", tmp_path / "out"]
+    first, other = run(*told)["clips"], run(*told, "--drop", "cameras")["clips"]
+    toy.Backbone.random(toy.Options(heads=2, head_dim=12, layers=1, ffn=16, freq=16, patch=8, seed=1), "prope").save(
+        network
+    )
+    later = run(*told)["clips"]
+    assert len({*first, *other, *later}) == len(clip_keys(tmp_path / "out")) == 3
 
 
 def encoded(folder: Path, key: str, encoder: str) -> None:
@@ -113,7 +127,6 @@ def encoded(folder: Path, key: str, encoder: str) -> None:
         (["--path", "orbit", "--frames", "29", "--window", "5"], "window 5: holds no latent before a chunk"),
         (["--path", "orbit", "--cameras", "x.camera.npz"], "the cameras are given twice"),
         ([], "no cameras given"),
-        (["--path", "orbit", "--first-frame"], "no clip brings a first latent"),
         (["--path", "orbit", "--frames", "29", "--encoder", "wan:x"], "the network is of toy; give toy:FOLDER"),
     ],
 )

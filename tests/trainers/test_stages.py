@@ -1,21 +1,20 @@
 """Each stage against a slow twin written from its formula: one sample at a time, the past through a cache."""
 
 import dataclasses
-import hashlib
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-import tinyclips  # noqa: E402
+import tiny  # noqa: E402
+from tiny import part  # noqa: E402
 
 from trajkit import options, plugins  # noqa: E402
 from trajkit.errors import TrajkitError  # noqa: E402
-from trajkit.trainers import data, encoding, latentfile, ode_pairs, tensor_file  # noqa: E402
+from trajkit.trainers import latentfile, ode_pairs, tensor_file  # noqa: E402
 from trajkit.trainers.backbones import toy  # noqa: E402
 from trajkit.trainers.batch import Batch, Draws  # noqa: E402
-from trajkit.trainers.cameras import Cameras  # noqa: E402
 from trajkit.trainers.stages import causal, consistency, finetune, ode  # noqa: E402
 
 STAGES = {"finetune": finetune, "causal": causal, "ode": ode, "consistency": consistency}
@@ -25,12 +24,8 @@ LEVELS = (1.0, 0.9375, 5 / 6, 0.625)  # 1000 750 500 250 at shift 5
 
 def network(seed: int) -> toy.Backbone:
     """A tiny network whose zero-initialised parts are not zero, so that cameras matter."""
-    size = {"heads": 2, "head_dim": 24, "layers": 2, "ffn": 32, "channels": CHANNELS, "patch": 2, "text": TEXT}
-    made = toy.Backbone.random(toy.Options(**size, freq=32, seed=seed), "prope")
+    made = tiny.backbone("toy", "prope", seed=seed, channels=CHANNELS, text=TEXT)
     made.chunk = CHUNK
-    with torch.no_grad():
-        for number, one in enumerate(made.camera.parameters()):
-            one.normal_(0, 0.05, generator=torch.Generator().manual_seed(seed + number))
     return made
 
 
@@ -42,30 +37,15 @@ def clips(count: int) -> Batch:
     """Clips 3, 4, ... of the run, with cameras, text and a teacher's path."""
     random = torch.Generator().manual_seed(5)
     latents = torch.randn(count, FRAMES, CHANNELS, SIDE, SIDE, generator=random)
-    w2c = torch.eye(4).repeat(count, FRAMES, 1, 1)
-    w2c[..., :3, 3] = torch.randn(count, FRAMES, 3, generator=random)
-    K = torch.tensor([[0.6, 0, 0.52], [0, 0.9, 0.47], [0, 0, 1]]).repeat(count, FRAMES, 1, 1)
     noise, end = torch.randn_like(latents[None].repeat(2, 1, 1, 1, 1, 1)).unbind()
     path = [(1 - s) * end + s * noise for s in LEVELS]
     return Batch(
         keys=tuple(f"clip-{number}" for number in range(count)),
         positions=torch.arange(3, 3 + count),
         latents=latents,
-        cameras=Cameras(world_to_camera=w2c, K=K),
+        cameras=tiny.cameras(count, FRAMES, seed=5),
         text={"embeddings": torch.randn(count, 3, TEXT, generator=random)},
         trajectory=torch.stack([*path, end, latents], 1),
-    )
-
-
-def part(batch: Batch, which: slice) -> Batch:
-    cameras = Cameras(world_to_camera=batch.cameras.world_to_camera[which], K=batch.cameras.K[which])
-    return Batch(
-        keys=batch.keys[which],
-        positions=batch.positions[which],
-        latents=batch.latents[which],
-        cameras=cameras,
-        text={name: value[which] for name, value in batch.text.items()},
-        trajectory=batch.trajectory[which],
     )
 
 
@@ -379,72 +359,17 @@ def test_clips_without_the_right_path_are_refused():
         loss_of("ode", batch, roles, timesteps="1000 500")
 
 
-@pytest.fixture
-def encoded(tmp_path):
-    """Three clips of 5 frames with latents, and how `trajkit pairs` makes paths for them."""
-    keys, folder = tinyclips.hollow(tmp_path / "clips", 3, 300), tmp_path / "clips"
-    for number, key in enumerate(keys):
-        told = {
-            "encoder": "none",
-            "frames": 5,
-            "content": hashlib.sha256((folder / f"{key}.mp4").read_bytes()).hexdigest(),
-        }
-        one = part(clips(3), slice(number, number + 1))
-        content = latentfile.to_bytes(one.latents[0, :2], {"embeddings": one.text["embeddings"][0]}, **told, where=key)
-        (folder / f"{key}.{latentfile.SUFFIX}").write_bytes(content)
-
-    def made(out, guidance=2.0, stop=None):
-        chosen = ode_pairs.Options(steps=4, guidance=guidance, seed=3, precision="float32")
-        maker = ode_pairs.Pairs(lambda: network(0), "one", 2.0, chosen)
-        finish, done = maker.finish, []
-
-        def counted(where, prepared):
-            if len(done) == stop:
-                raise KeyboardInterrupt
-            done.append(where)
-            return finish(where, prepared)
-
-        maker.finish = counted
-        plan = encoding.plan_of(encoding.survey([folder], None), maker.identity, seed=0)
-        try:
-            assert [index.clips for index, _ in encoding.encode(plan, tmp_path / out, maker)] == [3]
-        except KeyboardInterrupt:
-            return len(done), None
-        return len(done), {path.name: path.read_bytes() for path in sorted((tmp_path / out).glob("shard-*"))}
-
-    return tmp_path, made
-
-
-def test_pairs_are_shards_that_ode_trains_on_and_resume(encoded):
-    folder, made = encoded
-    assert made("broken", stop=2) == (2, None)
-    count, resumed = made("broken")
-    assert count == 1
-    assert (3, resumed) == made("whole")
-    assert made("whole")[0] == 0
-    with pytest.raises(TrajkitError, match="whole"):
-        made("whole", guidance=3.0)
-
-    batch = next(data.batches([folder / "whole"], seed=0, micro=3, scale=2.0, workers=0))
-    assert batch.trajectory.shape == (3, 6, 2, CHANNELS, SIDE, SIDE)
-    teacher, chosen = network(0), ode_pairs.Options(steps=4, guidance=2, seed=3)
-    path = ode_pairs.pairs(teacher, batch, ode_pairs.noise_of(batch, 3), chosen)
-    near(batch.trajectory, path, 2e-3)  # stored in float16
-    assert torch.equal(batch.trajectory[:, -1], batch.latents)
-    assert loss_of("ode", batch, {"student": teacher}).isfinite()
-
-
-def test_a_path_replaces_one_and_is_finite(encoded):
-    folder, _ = encoded
-    path = next((folder / "clips").glob("*.safetensors"))
+def test_a_path_replaces_one_and_is_finite():
+    told = {"encoder": "none", "frames": 5, "content": "c" * 64, "where": "here"}
+    content = latentfile.to_bytes(torch.ones(2, CHANNELS, SIDE, SIDE), {}, **told)
     states = torch.ones(6, 2, CHANNELS, SIDE, SIDE)
-    once = ode_pairs.extended(path.read_bytes(), states, "one", path)
-    twice = ode_pairs.extended(once, 2 * states, "two", path)
-    assert tensor_file.metadata_of(twice, path)["trajectory"] == "two"
-    assert tensor_file.metadata_of(twice, path)["encoder"] == "none"
-    assert (latentfile.from_bytes(twice, path).trajectory == 2).all()
+    once = ode_pairs.extended(content, states, {"steps": 1}, "here")
+    twice = ode_pairs.extended(once, 2 * states, {"steps": 2}, "here")
+    found = latentfile.from_bytes(twice, "here")
+    assert (found.header.encoder, found.header.states, found.header.pairs) == ("none", 6, '{"steps": 2}')
+    assert (found.trajectory == 2).all()
     with pytest.raises(TrajkitError, match="trajectory is not finite in float16"):
-        ode_pairs.extended(once, 1e6 * states, "big", path)
+        ode_pairs.extended(once, 1e6 * states, {}, "big")
 
 
 def test_tensor_files_are_a_function_of_their_content():

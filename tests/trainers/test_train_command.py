@@ -128,6 +128,8 @@ def test_a_run_goes_on_only_as_it_began(shards, finetuned):
         train("finetune", shards, finetuned, assigned=("loop.lr=0.5",))
     train("finetune", shards, finetuned, assigned=("loop.steps=3",))
     assert read_card(finetuned / "final/student").step == 3
+    train("finetune", shards, finetuned.with_name("whole"), assigned=("loop.steps=3",))
+    assert tree(finetuned.with_name("whole") / "final") == tree(finetuned / "final"), "the clips went on in their order"
 
 
 def test_clips_that_cannot_be_trained_on_are_refused(shards, tmp_path):

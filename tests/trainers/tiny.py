@@ -5,6 +5,7 @@ from torch import Tensor
 
 from trajkit import plugins
 from trajkit.trainers.backbones import BackboneModule
+from trajkit.trainers.batch import Batch
 from trajkit.trainers.cameras import Cameras
 
 CONDITIONINGS = ("prope", "prope-merged", "plucker", "none")
@@ -71,3 +72,16 @@ def latents(
     """Standard normal latents (B, F, C, H, W)."""
     channels = made.model.config.out_channels
     return torch.randn(batch, frames, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def part(batch: Batch, which: slice) -> Batch:
+    """Some of a batch's samples."""
+    cameras = Cameras(world_to_camera=batch.cameras.world_to_camera[which], K=batch.cameras.K[which])
+    return Batch(
+        keys=batch.keys[which],
+        positions=batch.positions[which],
+        latents=batch.latents[which],
+        cameras=cameras,
+        text={name: value[which] for name, value in batch.text.items()},
+        trajectory=None if batch.trajectory is None else batch.trajectory[which],
+    )

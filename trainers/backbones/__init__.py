@@ -25,7 +25,8 @@ class BackboneModule(nn.Module, abc.ABC):
     """A video network that predicts velocities, and how cameras reach it.
 
     `velocity` is the one call: all frames at once; or, with `clean`, teacher forcing on [clean | noisy] in chunks; or,
-    with a `cache`, one chunk after those that the cache holds. The timestep that the network is told is 1000 sigma.
+    with a `cache`, one chunk after those that the cache holds. The timestep that the network is told is 1000 sigma. The
+    world's frame is of no matter: cameras count by where they stand to the clip's first one.
     """
 
     name: ClassVar[str]

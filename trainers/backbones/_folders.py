@@ -119,7 +119,7 @@ def _in_folder(cls: type[BackboneModule], folder: Path) -> Found:
     config = files.read_json(folder / CONFIG)
     if config.get("_class_name") != cls.architecture:
         problem = f"describes a {config.get('_class_name')}, and backbone {cls.name} is a {cls.architecture}"
-        raise TrajkitError(folder / CONFIG, problem, "give the backbone that the weights are of")
+        raise TrajkitError(folder / CONFIG, problem, f"give a diffusers folder of a {cls.architecture}")
     names = {f"{WEIGHTS}.safetensors"}
     if (folder / INDEX).is_file():
         placed = files.read_json(folder / INDEX).get("weight_map")
@@ -204,8 +204,8 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], where: Path, dtype: 
             some = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
             raise TrajkitError(where, f"{problem} weights: {some} ({len(names)} in all)", "give the whole network's")
     wide = tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
-    cast = {
-        name: tensor.to(torch.float32 if set(name.split(".")) & set(wide) else dtype)
+    cast = {  # copies: a file's map lies at any address, and BLAS rounds by alignment, so a resumed run would differ
+        name: tensor.to(torch.float32 if set(name.split(".")) & set(wide) else dtype, copy=True)
         for name, tensor in tensors.items()
     }
     module.load_state_dict(cast, assign=True)

@@ -28,7 +28,9 @@ class SampleCache(Cache):
         """The cache of one sample, all of which are asked for in their order."""
         if number == len(self.samples):
             self.samples.append(Cache(len(self.buffers), self.capacity, self.sink))
-        return self.samples[number]
+        one = self.samples[number]
+        one.origin = None if self.origin is None else self.origin[number : number + 1]
+        return one
 
     def commit(self, tokens: int) -> None:
         """See `Cache.commit`."""

@@ -13,18 +13,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from trajkit.errors import TrajkitError
 from trajkit.options import option
 
-from ..attention import Cache, Heads, Pass, attend, rotated
-from ..cameras import Cameras, Projection, plucker, transform
+from ..attention import Cache, Heads, Pass, attend
+from ..cameras import Cameras, Projection
 from ..flow import TIMESTEPS
-from . import Conditioning, Text, wan
+from . import Text, wan
 from ._hunyuan_text import MASKS, SampleCache, of_sample, stripped
-from .wan import CameraAttention, _added, _modulated, _normed
+from .wan import _added, _modulated, _normed
 
 REQUIRES, EXTRA = wan.REQUIRES, wan.EXTRA
 TEXT_TOKENS = 300  # valid tokens of a usual prompt, for counting operations
@@ -48,48 +47,10 @@ class Options:
 
 
 class Backbone(wan.Backbone):
-    """`model` is the diffusers module; `camera` the layers that cameras need, apart from it."""
+    """See `wan.Backbone`."""
 
     name, architecture = "hunyuan", "HunyuanVideo15Transformer3DModel"
-    compiled = ("_block",)
-
-    def __init__(self, model: Any, conditioning: Conditioning) -> None:
-        nn.Module.__init__(self)
-        self.model, self.conditioning, config = model, conditioning, model.config
-        _refuse(config, conditioning)
-        self.heads, self.layers, self.patch = config.num_attention_heads, config.num_layers, config.patch_size
-        self.width = self.heads * config.attention_head_dim
-        self.camera = nn.ModuleList()
-        if conditioning == "prope":
-            self.camera.extend(CameraAttention(self.width) for _ in range(self.layers))
-        elif conditioning == "plucker":
-            side = (1, self.patch, self.patch)
-            self.camera.append(nn.Conv3d(6, self.width, side, side))
-            for parameter in self.camera.parameters():
-                nn.init.zeros_(parameter)
-
-    @classmethod
-    def random(cls, options: Options, conditioning: Conditioning) -> "Backbone":  # type: ignore[override]
-        """A network with random weights, a function of the options alone."""
-        from diffusers import HunyuanVideo15Transformer3DModel
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            model = HunyuanVideo15Transformer3DModel(
-                in_channels=2 * options.channels + 1,
-                out_channels=options.channels,
-                num_attention_heads=options.heads,
-                attention_head_dim=options.head_dim,
-                num_layers=options.layers,
-                num_refiner_layers=options.refiner,
-                mlp_ratio=options.mlp_ratio,
-                patch_size=options.patch,
-                text_embed_dim=options.text,
-                text_embed_2_dim=options.byt5,
-                image_embed_dim=options.image,
-                rope_axes_dim=rope_axes(options.head_dim),
-            )
-            return cls(model, conditioning)
+    caches = SampleCache
 
     def velocity(
         self,
@@ -105,14 +66,15 @@ class Backbone(wan.Backbone):
         """See `BackboneModule.velocity`.
 
         Text is {"embeddings": (B, T, 3584), "byt5": (B, T2, 1472), "image": (B, T3, 1152)} with "mask" and "byt5_mask";
-        all but the embeddings may be absent; no image, or one of zeros, is text to video. `first` stands beside the
-        clip's first latent, with mask 1; beside all others, those of later chunks among them, stand zeros and mask 0.
+        all but the embeddings may be absent. Without `first` it is text to video, and the image is not told either.
+        `first` stands beside the clip's first latent, with mask 1; beside all others, those of later chunks among them,
+        stand zeros and mask 0.
         The clean and the noisy half are told the same. Through a cache the text stream's weights get no gradient.
         """
         beside = _beside(noisy, first if cache is None or not cache.seen else None)
         noisy = torch.cat([noisy, beside], 2)
         clean = None if clean is None else torch.cat([clean.to(noisy.dtype), beside], 2)
-        samples = stripped(text)
+        samples = stripped({name: one for name, one in text.items() if name != "image" or first is not None})
         if len(samples) == 1:
             return super().velocity(noisy, sigma, cameras, samples[0], clean=clean, cache=cache)
         parts = []
@@ -124,30 +86,16 @@ class Backbone(wan.Backbone):
             parts.append(super().velocity(noisy[own], sigma[own], seen, words, clean=done, cache=past))
         return torch.cat(parts)
 
-    @torch.no_grad()
-    def remember(
-        self,
-        clean: Float[Tensor, "b f c h w"],
-        cameras: Cameras | None,
-        text: Text,
-        cache: Cache,
-        **told: Tensor | None,
-    ) -> None:
-        """See `BackboneModule.remember`; `first` is told as `velocity` tells it."""
-        sigma = clean.new_zeros(clean.shape[:2], dtype=torch.float32)
-        self.velocity(clean, sigma, cameras, text, cache=cache, first=told.get("first"))
-        cache.commit(clean.shape[1] * self._tokens(clean))
-
-    def cache(self, frames: int, height: int, width: int, sink: int = 0) -> Cache:
-        """See `BackboneModule.cache`."""
-        tokens = (height // self.patch) * (width // self.patch)
-        return SampleCache(self.layers, frames * tokens, sink * tokens)
-
     def null_text(self, text: Text) -> dict[str, Tensor]:
-        """The text that says nothing: one token of zeros and nothing to draw; the first picture stays, as in minWM."""
-        null = {name: value if name == "image" else torch.zeros_like(value) for name, value in text.items()}
+        """The text that says nothing: the empty prompt, which `text` holds as "null" (B, T0, D), or one token of zeros.
+
+        There is nothing to draw; the first picture stays, as in minWM.
+        """
+        null = {name: value if name in ("image", "null") else torch.zeros_like(value) for name, value in text.items()}
+        empty = text["null"] if "null" in text else null["embeddings"][:, :1]
+        null["embeddings"][:, : empty.shape[1]] = empty
         if "mask" in null:
-            null["mask"][:, 0] = 1
+            null["mask"][:, : empty.shape[1]] = 1
         return null
 
     def flops(
@@ -174,90 +122,89 @@ class Backbone(wan.Backbone):
             total += start + self.layers * asked + (self.layers - 1) * heard
         return 2.0 * total
 
+    @staticmethod
+    def _config(options: Options) -> dict[str, Any]:
+        """What diffusers makes the network from."""
+        return {
+            "in_channels": 2 * options.channels + 1,
+            "out_channels": options.channels,
+            "num_attention_heads": options.heads,
+            "attention_head_dim": options.head_dim,
+            "num_layers": options.layers,
+            "num_refiner_layers": options.refiner,
+            "mlp_ratio": options.mlp_ratio,
+            "patch_size": options.patch,
+            "text_embed_dim": options.text,
+            "text_embed_2_dim": options.byt5,
+            "image_embed_dim": options.image,
+            "rope_axes_dim": rope_axes(options.head_dim),
+        }
+
+    @staticmethod
+    def _checked(model: Any) -> Any:
+        """The network. Raises TrajkitError where parts of it would be passed over here."""
+        config = model.config
+        if config.in_channels != 2 * config.out_channels + 1 or config.patch_size_t != 1 or config.use_meanflow:
+            problem = "the network is told more than a first latent, or takes several latents per patch"
+            remedy = "give the text- or image-to-video network, not super-resolution"
+            raise TrajkitError("backbone hunyuan", problem, remedy)
+        return model
+
     def _trunk(self, x: Tensor, sigma: Tensor, cameras: Cameras | None, text: Text, ahead: Pass) -> Tensor:
-        """Tokens (B, N, D) after the last layer, modulated and projected to (B, N, patch values)."""
+        """Tokens (B, N, D) after the last layer, modulated and projected to (B, N, p p C)."""
         model = self.model
-        hidden = model.x_embedder(x.transpose(1, 2))
-        if self.conditioning == "plucker" and cameras is not None:
-            hidden = hidden + self._rays(cameras, x)
+        hidden = self._lit(model.x_embedder(x.transpose(1, 2)), cameras, x)
         told, words, spoken = self._level(sigma), None, None
         if ahead.cache is None:
             loudest = torch.zeros_like(sigma) if ahead.clean else sigma
             words, spoken = self._words(text, loudest.amax(1, keepdim=True), hidden.dtype)
         elif ahead.cache.extra[0] is None:
             self._keep_words(text, ahead.cache, sigma, hidden.dtype)
-        for number, block in enumerate(model.transformer_blocks):
-            call = (block, number, hidden, words, told, spoken, ahead)
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                hidden, words = checkpoint(self._block, *call, use_reentrant=False)
-            else:
-                hidden, words = self._block(*call)
+        hidden = self._through(model.transformer_blocks, hidden, words, (told, spoken), ahead)
         scale, shift = _turns(model.norm_out.linear, told, 2)
-        return model.proj_out(_modulated(model.norm_out.norm, hidden, shift, scale))
+        values = model.proj_out(_modulated(model.norm_out.norm, hidden, shift, scale))
+        return values.unflatten(2, (-1, self.patch**2)).mT.flatten(2)  # diffusers has them as C p p
 
-    def _block(  # type: ignore[override]
-        self,
-        block: Any,
-        number: int,
-        hidden: Tensor,
-        words: Tensor | None,
-        told: Tensor,
-        spoken: Tensor | None,
-        ahead: Pass,
+    def _block(
+        self, block: Any, camera: Any, number: int, hidden: Tensor, words: Any, levels: Any, ahead: Pass
     ) -> tuple[Tensor, Tensor | None]:
         """One block for the picture's tokens and, unless a cache knows what it would say, for the text's.
 
         After the last block nobody reads the words, so none are made.
         """
+        told, spoken = levels
         turns = _turns(block.norm1.linear, told, 6)
-        normed = _modulated(block.norm1.norm, hidden, turns[0], turns[1])
-        attn = block.attn
-        heads = self._heads(normed, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k))
-        q, k, v = self._laid(*heads, ahead)
+        q, k, v = self._before(block, hidden, turns, ahead.rotary, ahead.projection)
         if words is None:
             assert ahead.cache is not None
             extra: Any = ahead.cache.extra[number]
         else:
             asked, *extra, text_turns = self._asked(block, words, spoken)
             last = number == self.layers - 1
-            seen = None if ahead.clean else (k[:, :, -self.heads :], v[:, :, -self.heads :])
+            seen = None if ahead.clean else (k[:, :, : self.heads], v[:, :, : self.heads])
             words = None if last else self._answered(block, words, _heard(asked, extra, seen), text_turns)
         both: Any = tuple(one.repeat(1, 1, q.shape[2] // self.heads, 1) for one in extra)
-        update = self._read(attn, number, attend(q, k, v, ahead, number, both), ahead.projection)
-        hidden = _added(hidden, update, turns[2])
-        hidden = _added(hidden, block.ff(_modulated(block.norm2, hidden, turns[3], turns[4])), turns[5])
-        return hidden, words
+        out = attend(q, k, v, ahead, number, both)
+        return self._after(block, camera, hidden, turns, out, ahead.projection), words
+
+    def _before(
+        self, block: Any, hidden: Tensor, turns: tuple[Tensor, ...], rotary: Any, p: Projection | None
+    ) -> tuple[Heads, Heads, Heads]:
+        """See `wan.Backbone`."""
+        attn, normed = block.attn, _modulated(block.norm1.norm, hidden, turns[0], turns[1])
+        heads = self._heads(normed, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k))
+        return self._laid(*heads, rotary, p)
+
+    def _after(  # type: ignore[override]
+        self, block: Any, camera: Any, hidden: Tensor, turns: tuple[Tensor, ...], out: Heads, p: Projection | None
+    ) -> Tensor:
+        """See `wan.Backbone`."""
+        hidden = _added(hidden, self._read(block.attn, camera, out, p), turns[2])
+        return _added(hidden, block.ff(_modulated(block.norm2, hidden, turns[3], turns[4])), turns[5])
 
     def _heads(self, x: Tensor, projections: tuple[Any, ...], norms: tuple[Any, ...]) -> tuple[Heads, Heads, Heads]:
         q, k, v = (one(x).unflatten(2, (self.heads, -1)) for one in projections)
         return _normed(norms[0], q).to(x.dtype), _normed(norms[1], k).to(x.dtype), v.to(x.dtype)
-
-    def _laid(self, q: Heads, k: Heads, v: Heads, ahead: Pass) -> tuple[Heads, Heads, Heads]:
-        """Heads as they attend and are cached: for `prope` projected ones, then rotated ones; merged: half and half."""
-        p, rotary = ahead.projection, ahead.rotary
-        assert rotary is not None
-        half = q.shape[-1] // 2 if self.conditioning == "prope-merged" else 0
-        turned = rotated(q[..., half:], rotary), rotated(k[..., half:], rotary), v[..., half:]
-        if p is None and not half:
-            return turned
-        plain = [one[..., :half] if half else one for one in (q, k, v)]
-        if p is not None:
-            matrices = (p.transposed, p.inverse, p.inverse)
-            plain = [transform(one, by) for one, by in zip(plain, matrices, strict=True)]
-        laid = [torch.cat(pair, -1 if half else 2) for pair in zip(plain, turned, strict=True)]
-        return laid[0], laid[1], laid[2]
-
-    def _read(self, attn: Any, number: int, out: Heads, p: Projection | None) -> Tensor:
-        """The update (B, N, D) from what the heads of `_laid` brought back."""
-        if p is None:
-            return attn.to_out[0](out.flatten(2))
-        if self.conditioning == "prope-merged":
-            half = out.shape[-1] // 2
-            return attn.to_out[0](torch.cat([transform(out[..., :half], p.forward), out[..., half:]], -1).flatten(2))
-        layer: Any = self.camera[number]
-        projected, plain = out.chunk(2, 2)
-        there = 1 if p.present is None else p.present.reshape(-1, 1, 1)
-        return attn.to_out[0](plain.flatten(2)) + layer.out(transform(projected, p.forward).flatten(2)) * there
 
     def _asked(self, block: Any, words: Tensor, spoken: Tensor | None) -> tuple[Any, ...]:
         """The text's queries, keys, values and modulation in one block."""
@@ -299,55 +246,17 @@ class Backbone(wan.Backbone):
         told = embed.timestep_embedder(waves.to(embed.timestep_embedder.linear_1.weight.dtype))
         return F.silu(told.float()).unflatten(0, sigma.shape)
 
-    def _rays(self, cameras: Cameras, x: Tensor) -> Tensor:
-        """What Pluecker rays add to the tokens, 0 for samples without cameras."""
-        rays = plucker(cameras, x.shape[3], x.shape[4]).to(x.dtype)
-        there = 1 if cameras.present is None else cameras.present.reshape(-1, 1, 1)
-        return self.camera[0](rays.transpose(1, 2)).flatten(2).transpose(1, 2) * there
-
-    def _rotary(self, ids: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """cos and sin (1, N, 1, D) of tokens in the order frame, row, column, the frames numbered by `ids`."""
-        from diffusers.models.embeddings import get_1d_rotary_pos_embed
-
+    def _waves(self, head: int) -> tuple[tuple[int, ...], float, torch.dtype]:
+        """See `wan.Backbone`; float32, as in the stock network."""
         config = self.model.config
-        axes = config.rope_axes_dim
-        if self.conditioning == "prope-merged":
-            axes = rope_axes(config.attention_head_dim // 2)
-        places = (ids, *(torch.arange(count, device=ids.device) for count in (rows, columns)))
-        tables: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for axis, (at, width) in enumerate(zip(places, axes, strict=True)):
-            view = [width if own == 3 else len(at) if own == axis else 1 for own in range(4)]
-            waves = get_1d_rotary_pos_embed(width, at.float(), config.rope_theta, use_real=True)  # type: ignore[arg-type]
-            for table, one in zip(tables, waves, strict=True):
-                table.append(one.reshape(view).expand(len(ids), rows, columns, width))
-        cos, sin = (torch.cat(table, -1).reshape(1, -1, 1, sum(axes)) for table in tables)
-        return cos, sin
-
-    def _unpatched(self, tokens: Tensor, like: Tensor) -> Tensor:
-        """(B, N, C p p) to latents (B, F, C, H, W)."""
-        b, f, _, h, w = like.shape
-        p = self.patch
-        cells = tokens.reshape(b, f, h // p, w // p, -1, p, p)
-        return cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, f, -1, h, w)
+        own = config.rope_axes_dim if head == config.attention_head_dim else rope_axes(head)
+        return own, config.rope_theta, torch.float32
 
 
 def rope_axes(width: int) -> tuple[int, int, int]:
     """Shares of a head for frame, row and column: 16, 56, 56 of 128."""
     side = 2 * (7 * width // 32)
     return width - 2 * side, side, side
-
-
-def _refuse(config: Any, conditioning: Conditioning) -> None:
-    """Raises TrajkitError for a network whose parts would be passed over here, or whose heads cannot be cut."""
-    cut = {"prope": 4, "prope-merged": 8}.get(conditioning, 2)
-    if config.attention_head_dim % cut:
-        problem = f"{conditioning} cannot cut heads {config.attention_head_dim} wide"
-        raise TrajkitError("backbone hunyuan", problem, f"use a head_dim that {cut} divides")
-    if config.in_channels != 2 * config.out_channels + 1 or config.patch_size_t != 1 or config.use_meanflow:
-        problem = "the network is told more than a first latent, or takes several latents per patch"
-        raise TrajkitError(
-            "backbone hunyuan", problem, "give the text- or image-to-video network, not super-resolution"
-        )
 
 
 def _beside(noisy: Tensor, first: Tensor | None) -> Float[Tensor, "b f c+1 h w"]:

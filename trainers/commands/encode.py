@@ -12,10 +12,8 @@ from trajkit import files
 from trajkit.cli import REJECTED
 from trajkit.commands._common import emit, keep_resolved, progress, size_option, stage_options
 from trajkit.errors import TrajkitError
-from trajkit.ledger import Row
 from trajkit.options import split_spec
 from trajkit.shard_plan import SHARD_BYTES, SHARD_CLIPS, Plan, make_plan, shard_path
-from trajkit.shards import Index
 
 from .. import encoding
 from ..encoders import DTYPES, Settings, encoder_class
@@ -113,24 +111,12 @@ def run(
     except torch.cuda.OutOfMemoryError:
         raise TrajkitError("GPU", "out of memory", remedy) from None
     keep_resolved(out)
-    return _report(made, plan, out, told, as_json)
-
-
-def _report(made: list[tuple[Index, list[Row]]], plan: Plan, out: Path, told: dict[str, str], as_json: bool) -> int:
     clips, names = sum(index.clips for index, _ in made), [shard_path(out, index.shard).name for index, _ in made]
-    reasons = {row.key: row.reason for _, rows in made for row in rows}
     left_out = plan.record.clips - clips
-    lines = [f"left out {key}: {reason}" for key, reason in reasons.items()]
+    lines = [f"left out {row.key}: {row.reason}" for _, rows in made for row in rows]
     lines += [f"{left_out} clips are left out; {out}/ledger says why"] if left_out else []
     total = sum(index.bytes for index, _ in made)
-    result = {
-        "out": str(out),
-        **told,
-        "clips": clips,
-        "left_out": left_out,
-        "bytes": total,
-        "shards": names,
-    }
+    result = {"out": str(out), **told, "clips": clips, "left_out": left_out, "bytes": total, "shards": names}
     by = ", ".join(f"{what} {name}" for what, name in told.items())
     emit(result, as_json, [*lines, f"{clips} clips, {total} bytes in {len(names)} shards in {out}, {by}"])
     return REJECTED if left_out else 0

@@ -10,15 +10,9 @@ from trajkit.clip import Clip, clip_keys, read_clip
 from trajkit.commands._common import emit, json_option, progress
 from trajkit.errors import TrajkitError
 
-from ..comparison import comparison, told
-from ..evaluate import ERRORS, check, measured, summary
+from ..comparison import comparison, listed, told
+from ..evaluate import check, measured, summary
 
-SHOWN = {
-    "rot_err_deg": "rotation {:.2f} deg",
-    "trans_err": "translation {:.1%}",
-    "direction_deg": "direction {:.1f} deg",
-    "cam_mc": "camera {:.3f}",
-}
 WHEN = {
     "registered": "of clips that registered",
     "counted": "unregistered as not moved",
@@ -76,15 +70,12 @@ def _lines(folder: str, one: dict[str, Any]) -> list[str]:
     whole = one["summary"]
     lines = [f"{row['key']}: {told(row)}" for row in one["clips"]]
     lines.append(f"{folder}: {whole['clips']} clips, {whole['failed']} failed to register")
-    for view, words in WHEN.items():
-        means = [SHOWN[name].format(whole[view][name]) for name in ERRORS if whole[view][name] is not None]
-        lines.append(f"  {words}: {', '.join(means) or 'none'}")
+    lines += [f"  {words}: {listed(whole[view]) or 'none'}" for view, words in WHEN.items()]
     last, again = whole["last_quarter"], whole["revisit"]
     drifts = [f"{name} {value:.2f}" for name, value in last.items() if value is not None]
     lines.append(f"  last quarter against the first: {', '.join(drifts)}")
     if again["psnr_db"] is not None:
         lines.append(f"  seen again: {again['psnr_db']:.1f} dB in {again['clips']} clips")
-    speeds = [f"{name} {value:.3g}" for name, value in whole["speed"].items() if value is not None]
-    if speeds:
+    if speeds := [f"{name} {value:.3g}" for name, value in whole["speed"].items() if value is not None]:
         lines.append(f"  {', '.join(speeds)} ({'; '.join(whole['timed'])})")
     return lines

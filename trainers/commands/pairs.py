@@ -1,6 +1,6 @@
 """`trajkit pairs`: encoded shards -> shards whose clips also carry a teacher's path, which `ode` learns from."""
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,12 @@ from trajkit.errors import TrajkitError
 from trajkit.options import build
 from trajkit.shard_plan import make_plan
 
-from .. import data, encoding, preflight
+from .. import checkpoint, data, encoding, preflight
 from ..backbones import BackboneModule
 from ..card import Card, expect
 from ..ode_pairs import Options, Pairs
 from ..roles import Options as Loop
 from .encode import device_of, dry_run_of, run, shard_options
-
-CHOSEN = ("steps", "shift", "guidance", "timesteps", "first_frame")
 
 
 @click.command("pairs")
@@ -31,7 +29,6 @@ CHOSEN = ("steps", "shift", "guidance", "timesteps", "first_frame")
     "--guidance", type=float, default=6.0, show_default=True, metavar="S", help="1 is none, at half the cost."
 )
 @click.option("--timesteps", default="1000 750 500 250", show_default=True, metavar="LIST", help="Kept, as in ode.")
-@click.option("--first-frame", is_flag=True, help="Tell the teacher each clip's first latent (image to video).")
 @click.option("--precision", type=click.Choice(["bf16", "float32"]), help="[default: bf16 on cuda, else float32]")
 @shard_options
 def command(
@@ -53,14 +50,17 @@ def command(
     options = build(Options, chosen, where="trajkit pairs")
     only = frozenset(files.read_text(keys).split()) if keys else None
     folder, card = _teacher(teacher, folders, only)
+    options = replace(options, first_frame=card.first_frame)
     sources = encoding.survey(folders, only)
     limits = {"seed": seed, "shard_clips": shard_clips, "shard_bytes": shard_bytes}
     if dry_run:
         dry_run_of(make_plan(sources, **limits), out, as_json)
         return 0
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    maker = Pairs(lambda: _network(folder, card, dtype), digest(folder), card.translation_scale, options, device)
-    told = {"teacher": f"{card.backbone} {card.stage}, step {card.step}"}
+    called = f"{card.backbone} {card.stage}, step {card.step}"
+    name = f"{called}, {checkpoint.digest(folder)}"
+    maker = Pairs(lambda: _network(folder, card, dtype), name, card.translation_scale, options, device)
+    told = {"teacher": called, "guidance": f"{options.guidance:g}", "shift": f"{options.shift:g}"}
     plan = encoding.plan_of(sources, maker.identity, **limits)
     remedy = "compute in --precision bf16, or on a larger GPU"
     return run(maker, plan, out, told, workers=workers, as_json=as_json, remedy=remedy)
@@ -73,8 +73,7 @@ def _teacher(named: str, folders: tuple[Path, ...], only: frozenset[str] | None)
     if card is None:
         raise TrajkitError(where, "has no trajkit.json: what it was trained for is not known", "give a run")
     expect(card, where, ("causal",))
-    facts = data.facts(folders, only=only, latents=card.frames or None)
-    preflight.check_clips(facts, {"teacher": start}, "causal", Loop(chunk=card.chunk))
+    preflight.check_clips(data.facts(folders, only=only), {"teacher": start}, "causal", Loop(chunk=card.chunk))
     return Path(start.source), card
 
 
@@ -84,10 +83,3 @@ def _network(folder: Path, card: Card, dtype: torch.dtype) -> BackboneModule:
     )
     made.chunk = card.chunk
     return made.eval().requires_grad_(False)
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 of all files of a folder of weights and of their names: the same weights elsewhere are the same."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = [f"{path.relative_to(folder).as_posix()} {files.sha256(path)}\n" for path in paths]
-    return hashlib.sha256("".join(told).encode()).hexdigest()

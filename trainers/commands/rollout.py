@@ -17,7 +17,7 @@ from trajkit.errors import TrajkitError
 from trajkit.members import Provenance
 from trajkit.scene import Frame
 
-from .. import data, decoding, drawing, preflight
+from .. import checkpoint, data, decoding, drawing, preflight
 from ..backbones import BackboneModule
 from ..batch import Draws
 from ..cameras import Cameras
@@ -30,7 +30,7 @@ TIMED = "in: networks, cache, decoding; out: text, mp4"
 
 
 @click.command("rollout")
-@click.argument("checkpoint", metavar="CKPT")
+@click.argument("named", metavar="CKPT")
 @click.option("--path", "paths", multiple=True, metavar="SPEC", help="Sampler of the cameras; repeat to alternate.")
 @click.option("--cameras", type=click.Path(path_type=Path), metavar="NPZ", help="Cameras of a clip (.camera.npz).")
 @click.option(
@@ -38,7 +38,6 @@ TIMED = "in: networks, cache, decoding; out: text, mp4"
 )
 @click.option("--caption", default="", metavar="TEXT", help="Text, where no --latents bring it.")
 @click.option("--encoder", default="", metavar="NAME:FOLDER", help="Where the VAE and text networks lie, as in encode.")
-@click.option("--first-frame", is_flag=True, help="Tell the network the first latent of the --latents clip.")
 @click.option("--frames", type=int, metavar="4N+1", help="Frames per clip.  [default: 77, or as the cameras have]")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, metavar="CLIPS", help="Clips to make.")
 @click.option("--fps", type=click.FloatRange(1, 240), default=16.0, show_default=True, metavar="HZ", help="Of --path.")
@@ -62,7 +61,7 @@ TIMED = "in: networks, cache, decoding; out: text, mp4"
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of paths and noise.")
 @click.option("--dry-run", is_flag=True, help="Check everything, list the clips; write nothing.")
 @json_option
-def command(checkpoint: str, out: Path, draw: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
+def command(named: str, out: Path, draw: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Make clips with the network in CKPT (a run or a folder of weights) along commanded cameras.
 
     \b
@@ -74,7 +73,7 @@ def command(checkpoint: str, out: Path, draw: bool, dry_run: bool, as_json: bool
     their cameras are the commanded ones. Printed per clip: seconds to the first chunk's latents and pictures, and the
     pictures per second after it; text and video encoding are left out, the first clip warms up.
     """
-    plan = _plan(checkpoint, given)
+    plan = _plan(named, given)
     if dry_run:
         emit(plan.told | {"clips": list(plan.jobs)}, as_json, [f"{key}  {job.path}" for key, job in plan.jobs.items()])
         return
@@ -99,6 +98,7 @@ class _Plan:
     """What has passed all checks that need no network."""
 
     folder: str
+    weights: str  # their digest
     card: Card
     sampling: Sampling
     jobs: dict[str, Job]  # by the clip's key
@@ -118,17 +118,18 @@ class _Plan:
             "solver": one.solver,
             "steps": one.steps,
             "guidance": one.guidance,
+            "drops": one.drops,
             "window": self.window,
             "sink": self.sink,
             "precision": str(self.dtype).removeprefix("torch."),
         }
 
 
-def _plan(checkpoint: str, given: dict[str, Any]) -> _Plan:
-    start = preflight.located("CKPT", checkpoint, "start")
+def _plan(named: str, given: dict[str, Any]) -> _Plan:
+    start = preflight.located("CKPT", named, "start")
     card, asked = start.card, Request(**{name: given[name] for name in Request.__dataclass_fields__})
     if card is None:
-        raise TrajkitError(checkpoint, "has no trajkit.json: what it was trained for is not known", "give a run")
+        raise TrajkitError(named, "has no trajkit.json: what it was trained for is not known", "give a run")
     told = {"steps": given["steps"], "guidance": given["guidance"], "solver": given["solver"], "drops": given["drop"]}
     found = jobs(asked, card)
     frames = latents.latent_count(len(found[0].trajectory))
@@ -141,6 +142,7 @@ def _plan(checkpoint: str, given: dict[str, Any]) -> _Plan:
     precision = given["precision"] or ("bf16" if device.type == "cuda" else "float32")
     plan = _Plan(
         folder=start.source,
+        weights=checkpoint.digest(Path(start.source)),
         card=card,
         sampling=Sampling.of(card, **told),
         jobs={},
@@ -152,15 +154,22 @@ def _plan(checkpoint: str, given: dict[str, Any]) -> _Plan:
         seed=given["seed"],
         compiled=given["compiled"],
     )
-    return replace(plan, jobs={_key(plan, asked, job): job for job in found})
+    return replace(plan, jobs={_key(plan, job): job for job in found})
 
 
-def _key(plan: _Plan, asked: Request, job: Job) -> str:
+def _key(plan: _Plan, job: Job) -> str:
     """A key that changes with all that shapes the clip, so that a clip which is done is the one that is wanted."""
-    word = "".join(c if c.isalnum() else "-" for c in options_.split_spec(job.path)[0])[:60]
+    word = "".join(c if c.isascii() and c.isalnum() else "-" for c in options_.split_spec(job.path)[0])[:60]
     cameras = job.trajectory.camera_to_world.tobytes().hex(), job.trajectory.intrinsics.tobytes().hex()
-    digest = seeding.digest(plan.card, plan.told, plan.seed, job.caption, job.number, asked.first_frame, *cameras)
+    told = [] if job.text is None else [f"{name} {_bytes(one)}" for name, one in sorted(job.text.items())]
+    seen = "" if job.first is None else _bytes(job.first)
+    network = (plan.weights, plan.card, plan.encoder, plan.told, plan.seed)
+    digest = seeding.digest(*network, job.caption, job.number, seen, *told, *cameras)
     return f"{word}-{job.number:04d}-{digest[:8]}"
+
+
+def _bytes(tensor: torch.Tensor) -> str:
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes().hex()
 
 
 def _encoder(card: Card, spec: str) -> str:

@@ -164,11 +164,12 @@ def _plan(
     keys = frozenset(files.read_text(only).split()) if only is not None else None
     latents = options.latents or None
     facts = data.facts(sources, only=keys, latents=latents)
-    preflight.check_clips(facts, starts, stage, options)
+    preflight.check_clips(facts, starts, stage, options, own)
     scale = preflight.scale_of(starts, options.translation_scale)
     scale = scale or data.translation_scale(sources, only=keys, latents=latents)
     named = {"stage": stage, "backbone": backbone, "conditioning": conditioning, **flags, "seed": seed}
     clips = {"sources": [str(one) for one in sources], "only": str(only) if only else None, "clips": facts.clips}
+    clips["pairs"] = facts.pairs or None
     record = {"train": {**named, **clips}, "loop": as_dict(options), "stage": as_dict(own)}
     preflight.keep_record(out, record, write=False)
     shared = {

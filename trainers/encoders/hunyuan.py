@@ -33,6 +33,7 @@ class Encoder(Encoding):
         self.glyph_tokenizer = part(transformers.ByT5Tokenizer, source, "tokenizer_2")
         self.networks = [self.vae, self.words, self.glyphs]
         self.picture = self.processor = None
+        self.empty: Tensor | None = None  # the empty prompt, once it is encoded
         if "image_encoder" in DiffusionPipeline.load_config(source):
             self.picture = part(transformers.SiglipVisionModel, source, "image_encoder", **weights)
             self.processor = part(transformers.SiglipImageProcessor, source, "feature_extractor")
@@ -59,7 +60,10 @@ class Encoder(Encoding):
 
     @torch.no_grad()
     def text(self, caption: str, first: UInt8[np.ndarray, "h w 3"]) -> dict[str, Tensor]:
-        """embeddings (1000, 3584), byt5 (256, 1472), image (729, 1152) in bfloat16, and mask, byt5_mask."""
+        """embeddings (1000, 3584), byt5 (256, 1472), image (729, 1152) in bfloat16, and mask, byt5_mask; and null.
+
+        null (T0, 3584) is the empty prompt, which the network was trained to take for none (reference/minwm.md 1.10).
+        """
         from diffusers import HunyuanVideo15ImageToVideoPipeline as Pipeline
 
         device = self.words.device
@@ -68,7 +72,10 @@ class Encoder(Encoding):
         image = torch.zeros(1, *IMAGE)
         if self.picture is not None:
             image = Pipeline._get_image_embeds(self.picture, self.processor, Image.fromarray(first), device)
-        made = {"embeddings": words, "byt5": glyphs, "image": image}
+        if self.empty is None:
+            empty, valid = Pipeline._get_mllm_prompt_embeds(self.words, self.tokenizer, "", device)
+            self.empty = empty[:, valid[0].bool()]
+        made = {"embeddings": words, "byt5": glyphs, "image": image, "null": self.empty}
         masks = {"mask": mask.bool(), "byt5_mask": glyph_mask.bool()}
         return {
             **{name: one[0].to("cpu", torch.bfloat16) for name, one in made.items()},

@@ -43,24 +43,17 @@ class Encoder(Encoding):
         """(z - mean) / std of the posterior's mode z, in float32."""
         pixels = from_pictures(pictures, self.vae.dtype, self.vae.device)
         mode = self.vae.encode(pixels).latent_dist.mode()[0].float().cpu()
-        mean, std = (torch.tensor(values).reshape(-1, 1, 1, 1) for values in self._norms())
+        norms = torch.tensor([self.vae.config.latents_mean, self.vae.config.latents_std])
+        mean, std = norms[..., None, None, None]
         return ((mode - mean) / std).transpose(0, 1)
-
-    def _norms(self) -> tuple[list[float], list[float]]:
-        return self.vae.config.latents_mean, self.vae.config.latents_std
 
     @torch.no_grad()
     def text(self, caption: str, first: UInt8[np.ndarray, "h w 3"]) -> dict[str, Tensor]:
         """embeddings (512, D) bfloat16: UMT5's last states, zeros after the last token."""
         clean = " ".join(html.unescape(html.unescape(caption)).split())
-        tokens = self.tokenizer(
-            [clean],
-            padding="max_length",
-            max_length=TOKENS,
-            truncation=True,
-            return_attention_mask=True,
-            return_tensors="pt",
-        ).to(self.words.device)
+        length = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
+        tokens = self.tokenizer([clean], **length, return_attention_mask=True, return_tensors="pt")
+        tokens = tokens.to(self.words.device)
         states = self.words(tokens.input_ids, tokens.attention_mask).last_hidden_state[0]
         states[int(tokens.attention_mask.sum()) :] = 0
         return {"embeddings": states.to("cpu", torch.bfloat16)}

@@ -44,7 +44,8 @@ class Options:
     lowest: float = option(0.02, "lowest level at which the scores are asked", unit="sigma", low=0.001, high=0.999)
     highest: float = option(0.98, "highest level at which the scores are asked", unit="sigma", low=0.001, high=0.999)
     normaliser: Literal["sample", "batch"] = option(
-        "sample", "what g is divided by: each sample's mean |x - x_teacher|, or that of the part batch"
+        "sample",
+        "g is divided by each sample's mean |x - x_teacher|, or the part batch's, which loop.micro then shapes",
     )
     past: Literal["exit", "full"] = option(
         "exit", "what the student sees of its past: the prediction at the exit step, or the end of all steps"
