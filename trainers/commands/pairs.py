@@ -73,7 +73,8 @@ def _teacher(named: str, folders: tuple[Path, ...], only: frozenset[str] | None)
     if card is None:
         raise TrajkitError(where, "has no trajkit.json: what it was trained for is not known", "give a run")
     expect(card, where, ("causal",))
-    preflight.check_clips(data.facts(folders, only=only), {"teacher": start}, "causal", Loop(chunk=card.chunk))
+    facts = data.facts(folders, only=only, latents=card.frames or None)  # longer clips give longer paths
+    preflight.check_clips(facts, {"teacher": start}, "causal", Loop(chunk=card.chunk))
     return Path(start.source), card
 
 
