@@ -66,8 +66,8 @@ def test_shards_give_the_same_bytes_as_the_clips_they_hold(clips: Path, tmp_path
 @pytest.mark.parametrize(
     ("command", "stride", "deaths"),
     [
-        ("encode", 9, 9),
-        ("pairs", 15, 8),
+        ("encode", 13, 6),
+        ("pairs", 37, 3),
         *(pytest.param(one, 1, 60, marks=pytest.mark.slow) for one in ("encode", "pairs")),
     ],
 )
