@@ -21,8 +21,8 @@ LINE = ("loop.clips=2", "loop.latents=12", "loop.lr=2e-3", "loop.warmup=5", "loo
 UNGUIDED = "stage.guidance=1"  # guidance is by text, of which the toy has none
 COMMANDED = "keys:w*6,w+l*7,l*6"
 UNLEARNED = (
-    "so little training makes noise in the room's colours, not a room: rollout shows that every stage runs, with the\n"
-    "commanded path drawn beside the pictures; docs/training.md says what a real run takes"
+    "so little training makes patches in the room's colours and no room: the rollout shows that each stage runs, with\n"
+    "the commanded path drawn beside the pictures; docs/training.md says what a real run takes"
 )
 
 
