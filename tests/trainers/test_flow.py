@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from trajkit.errors import TrajkitError  # noqa: E402
 from trajkit.trainers import flow, ode_pairs  # noqa: E402
 from trajkit.trainers.backbones import BackboneModule  # noqa: E402
-from trajkit.trainers.batch import Batch  # noqa: E402
+from trajkit.trainers.batch import Batch, Draws  # noqa: E402
 from trajkit.trainers.cameras import Cameras  # noqa: E402
 from trajkit.trainers.stages import consistency, finetune, ode  # noqa: E402
 
@@ -227,3 +227,33 @@ def test_pairs_need_steps_that_stop_at_each_level():
         ode_pairs.Options(steps=50)
     assert ode_pairs.Options().kept() == (0, 12, 24, 36)
     assert ode_pairs.Options(steps=10, timesteps="1000 500").kept() == (0, 5)
+
+
+def test_steps_are_as_wide_as_the_state_whatever_the_networks_precision() -> None:
+    x, v, sigma = torch.randn(2, 3, 1, 2, 2), torch.randn(2, 3, 1, 2, 2).bfloat16(), torch.full((2, 3), 0.3)
+    assert torch.equal(flow.clean_from(x, v, sigma), x - torch.tensor(0.3) * v.float())
+    stepped = flow.euler(x, v, sigma, sigma - 0.1)
+    assert stepped.dtype == torch.float32
+    assert (stepped - (x - 0.1 * v.float())).abs().max() < 1e-6
+
+
+def test_text_and_cameras_are_dropped_independently() -> None:
+    class Seen:
+        def velocity(self, noisy, sigma, cameras, text, **_):  # type: ignore[no-untyped-def]
+            self.cameras, self.text = cameras, text
+            return noisy
+
+    made = Seen()
+    eye = torch.eye(4).repeat(64, 1, 1, 1)
+    batch = Batch(
+        keys=("x",) * 64,
+        positions=torch.arange(64),
+        latents=torch.zeros(64, 1, 1, 1, 1),
+        cameras=Cameras(world_to_camera=eye, K=eye[..., :3, :3]),
+        text={"embeddings": torch.ones(64, 1, 1)},
+    )
+    own = finetune.Options(text_dropout=0.5, camera_dropout=0.5)
+    list(finetune.losses(batch, {"student": made}, Draws(seed=0, positions=batch.positions), own))
+    silent, blind = made.text["embeddings"].flatten() == 0, ~made.cameras.present
+    counts = [int((a & b).sum()) for a in (silent, ~silent) for b in (blind, ~blind)]
+    assert min(counts) > 5, counts

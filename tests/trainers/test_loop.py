@@ -57,11 +57,12 @@ def test_accumulating_parts_of_a_batch_is_the_whole_batch(stage, tmp_path):
 
 def test_a_run_is_plain_adamw_on_the_clips_in_order(tmp_path):
     given = {"clips": 2, "micro": 2, "steps": 3, "clip": 0.1, "warmup": 2, "ema": 0.5, "ema_start": 1, "lr": 1e-2}
+    given |= {"weight_decay": 0.3}
     one = job("finetune", tmp_path, **given)
     stage = SimpleNamespace(losses=lambda *told: iter([("student", plain_loss(*told))]))
     loop.train(dataclasses.replace(one, stage=stage))
     twin, average = Network.load("random"), Network.load("random")
-    optimizer = torch.optim.AdamW(twin.parameters(), lr=0, betas=(0.9, 0.999), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=0, betas=(0.9, 0.999), weight_decay=0.3)
     for step in range(3):
         batch = next(batches(one.options, 0, step, 1, 0, 1))
         assert batch.positions.tolist() == [2 * step, 2 * step + 1]
@@ -116,8 +117,8 @@ def test_only_roles_that_a_step_yields_are_stepped(tmp_path):
         1e-2,
         3e-3,
     ]
-    moved = []
-    for step in range(2):
+    moved, means = [], [Network.load("random").state_dict()]
+    for step in range(4):
         found, _ = loop.forward_backward(one, cast, [clip(0)], step)
         for name in found:
             cast.optimizers[name][0].step()
@@ -129,7 +130,19 @@ def test_only_roles_that_a_step_yields_are_stepped(tmp_path):
                 if any(not torch.equal(v, first[k]) for k, v in cast.networks[name].state_dict().items())
             }
         )
-    assert moved == [{"critic"}, {"student", "critic", "average"}]
+        latest, own_mean = cast.networks["student"].state_dict(), means[-1]
+        stepped = step % 2 == 1  # an average follows only steps that were made
+        means.append({k: 0.5 * own_mean[k] + 0.5 * latest[k] if stepped else own_mean[k] for k in latest})
+        for key, value in cast.networks["average"].state_dict().items():
+            assert torch.allclose(value, means[-1][key], atol=1e-7), (step, key)
+    assert moved[:2] == [{"critic"}, {"student", "critic", "average"}]
+
+
+def test_averages_are_float32_where_frozen_networks_are_not(tmp_path):
+    cast = cast_of(job("dmd", tmp_path, ema=0.5, precision="bf16"))
+    kinds = {name: {p.dtype for p in network.parameters()} for name, network in cast.networks.items()}
+    assert kinds["student"] == kinds["critic"] == kinds["average"] == {torch.float32}
+    assert torch.bfloat16 in kinds["teacher"]
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

@@ -127,6 +127,8 @@ def encoded(folder: Path, key: str, encoder: str) -> None:
         (["--path", "orbit", "--frames", "29", "--window", "5"], "window 5: holds no latent before a chunk"),
         (["--path", "orbit", "--cameras", "x.camera.npz"], "the cameras are given twice"),
         ([], "no cameras given"),
+        (["--path", "orbit", "--frames", "29", "--device", "xyz"], "--device xyz: no such device here"),
+        (["--path", "orbit", "--frames", "29", "--guidance", "nan"], "--guidance nan: is no number"),
         (["--path", "orbit", "--frames", "29", "--encoder", "wan:x"], "the network is of toy; give toy:FOLDER"),
     ],
 )

@@ -1,5 +1,6 @@
 """`trajkit rollout`: clips that a network makes along commanded cameras."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..card import Card
 from ..commanded import Job, Request, jobs
 from ..encoders import Settings, encoder_class
 from ..rollout import Rollout, Sampling, check_chunks, check_window
+from .encode import device_of
 
 TIMED = "in: networks, cache, decoding; out: text, mp4"
 
@@ -53,7 +55,7 @@ TIMED = "in: networks, cache, decoding; out: text, mp4"
 )
 @click.option("--window", type=int, metavar="LATENTS", help="What a chunk sees of the clip.  [default: as in training]")
 @click.option("--sink", type=click.IntRange(0), default=0, metavar="LATENTS", help="First latents kept in the window.")
-@click.option("--device", default="", metavar="NAME", help="[default: cuda where there is one]")
+@click.option("--device", default="auto", metavar="NAME", help="[default: cuda where there is one]")
 @click.option("--precision", type=click.Choice(["bf16", "float32"]), help="[default: bf16 on cuda, else float32]")
 @click.option("--compile", "compiled", is_flag=True, help="On a GPU, compile what surrounds attention (a minute).")
 @click.option("--draw", is_flag=True, help="Also write OUT/drawn/KEY.mp4: the clip beside its commanded path.")
@@ -130,6 +132,8 @@ def _plan(named: str, given: dict[str, Any]) -> _Plan:
     card, asked = start.card, Request(**{name: given[name] for name in Request.__dataclass_fields__})
     if card is None:
         raise TrajkitError(named, "has no trajkit.json: what it was trained for is not known", "give a run")
+    if given["guidance"] is not None and not math.isfinite(given["guidance"]):
+        raise TrajkitError(f"--guidance {given['guidance']}", "is no number", "give one from 0 to 50")
     told = {"steps": given["steps"], "guidance": given["guidance"], "solver": given["solver"], "drops": given["drop"]}
     found = jobs(asked, card)
     frames = latents.latent_count(len(found[0].trajectory))
@@ -138,7 +142,7 @@ def _plan(named: str, given: dict[str, Any]) -> _Plan:
         check_chunks(frames, card.chunk)
         window = given["window"] or max(min(card.frames or frames, frames), 2 * card.chunk)
         check_window(window, given["sink"], card.chunk)
-    device = torch.device(given["device"] or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device_of(given["device"]))
     precision = given["precision"] or ("bf16" if device.type == "cuda" else "float32")
     plan = _Plan(
         folder=start.source,
