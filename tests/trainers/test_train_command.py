@@ -91,6 +91,12 @@ def test_bad_options_are_refused_in_one_line(stage, given, message, shards, tmp_
     assert not (tmp_path / "run/checkpoints").exists()
 
 
+def test_a_file_of_options_with_an_unknown_section_is_refused(shards, tmp_path):
+    (tmp_path / "own.toml").write_text("[lop]\nlr = 1\n")
+    with pytest.raises(TrajkitError, match=r"own.toml: lop is no section of options; use loop or stage"):
+        train("finetune", shards, tmp_path / "run", "--config", tmp_path / "own.toml")
+
+
 @pytest.fixture
 def finetuned(shards, tmp_path):
     train("finetune", shards, tmp_path / "finetuned", assigned=("loop.steps=1",))
@@ -113,6 +119,7 @@ def test_wrong_checkpoints_are_refused_before_a_network_is_made(shards, finetune
         ("finetune", {"latent": (16, 12, 16)}, (), "was trained on latents of 16x12x16"),
         ("causal", {"encoder": "wan"}, (), "was trained on latents of wan"),
         ("causal", {"stage": "causal", "chunk": 4}, (), "was trained on chunks of 4 latents, not 2"),
+        ("causal", {"first_frame": True}, (), "was told each clip's first latent; give --set stage.first_frame=true"),
         ("causal", {"backbone": "wan"}, (), "is of backbone wan; give --backbone wan"),
         ("causal", {}, ("--conditioning", "plucker"), "has conditioning prope"),
         ("consistency", {"stage": "causal"}, ("--teacher", finetuned), "--teacher"),
